@@ -1,0 +1,96 @@
+package netns
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// NS is a network namespace, held by a descriptor: it goes away with the last
+// descriptor, process or thread in it, so nothing stays behind after a crash.
+type NS struct{ f *os.File }
+
+// New makes a network namespace. It needs CAP_SYS_ADMIN in the user namespace
+// of the caller (unshare(2)); see Reexec for how an ordinary account gets it.
+func New() (*NS, error) {
+	var ns *NS
+	err := onThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("unshare a network namespace (needs CAP_SYS_ADMIN): %w", err)
+		}
+		var err error
+		ns, err = Current()
+		return err
+	})
+	return ns, err
+}
+
+// Current returns the network namespace of the calling thread.
+func Current() (*NS, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
+	if err != nil {
+		return nil, fmt.Errorf("open the thread's network namespace: %w", err)
+	}
+	return &NS{f: f}, nil
+}
+
+// Fd is the descriptor of the namespace, valid until Close.
+func (n *NS) Fd() int { return int(n.f.Fd()) }
+
+// Do runs fn on an operating system thread of its own inside the namespace.
+// The thread ends with fn: a thread that changed its namespace is never given
+// back to the Go scheduler. Goroutines that fn starts are outside.
+func (n *NS) Do(fn func() error) error {
+	return onThread(func() error {
+		if err := unix.Setns(n.Fd(), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("setns to a network namespace: %w", err)
+		}
+		return fn()
+	})
+}
+
+// Start starts cmd inside the namespace. The child gets SIGKILL when the thread
+// that started it dies (PR_SET_PDEATHSIG), so Start keeps that thread until
+// the child has ended: call cmd.Wait as usual.
+func (n *NS) Start(cmd *exec.Cmd) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	started := make(chan error, 1)
+	go func() {
+		started <- n.Do(func() error {
+			err := cmd.Start()
+			started <- err
+			if err == nil {
+				// WNOWAIT leaves the child for cmd.Wait to reap.
+				for {
+					err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+					if err != unix.EINTR {
+						break
+					}
+				}
+			}
+			return nil
+		})
+	}()
+	return <-started
+}
+
+// Close gives the descriptor back.
+func (n *NS) Close() error { return n.f.Close() }
+
+// onThread runs fn on a locked thread that is never unlocked, so that the Go
+// runtime ends the thread instead of reusing it.
+func onThread(fn func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		done <- fn()
+	}()
+	return <-done
+}
