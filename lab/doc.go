@@ -1,0 +1,21 @@
+// Package lab describes a small internet in which two hosts behind NATs
+// connect: the NATs, the link between them with its delays and faults, and where
+// two SYNs met on it. A scenario is a Go value or a YAML file; package lab/live
+// builds it from network namespaces.
+//
+// A scenario file:
+//
+//	name: missed-window       # for reports; optional
+//	family: ip4               # or ip6; optional
+//	a: {nat: linux-rst}       # see Kinds
+//	b: {nat: linux}
+//	link:
+//	  delay: 20ms             # each way
+//	  ab: 30ms                # from A to B, in place of delay
+//	  faults:
+//	    - {direction: ab, packet: 1, action: lose}
+//	    - {direction: ba, packet: 2, action: reorder, behind: 2}
+//
+// The package does no input or output besides reading and writing scenario
+// files, reads no clock, and works on every system.
+package lab

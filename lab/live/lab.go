@@ -1,0 +1,180 @@
+package live
+
+import (
+	"context"
+	"io"
+	"net/netip"
+	"os/exec"
+	"time"
+
+	"github.com/synpunch/synpunch/capture"
+	"github.com/synpunch/synpunch/lab"
+)
+
+var _ io.Closer = (*Lab)(nil)
+
+// Config adjusts how a scenario is built. The zero value and nil mean the
+// defaults.
+type Config struct {
+	// Records is how many packets the link and each NAT lane remember between two
+	// calls of ResetCount; zero means 4,096. Later ones are only counted.
+	Records int
+	// NoRealtime keeps the link's thread out of SCHED_FIFO, which it otherwise
+	// uses where the process may (root, CAP_SYS_NICE).
+	NoRealtime bool
+}
+
+// Lab is a built scenario. Its methods may be called by several goroutines.
+type Lab struct {
+	A, B *Host
+	net  *network
+}
+
+// Host is one of the two hosts.
+type Host struct {
+	Name   string     // "a" or "b"
+	Addr   netip.Addr // its own address: private behind a NAT that translates
+	Public netip.Addr // what the other side sees: the NAT's, or Addr
+	Iface  string     // its one interface besides lo
+	MTU    int        // of Iface, in bytes
+
+	net *network
+	at  *node
+}
+
+// Lanes of a Lab's events: the public sides of the two NATs.
+const (
+	LaneNATA = "nat-a"
+	LaneNATB = "nat-b"
+)
+
+// Fate is what the link did to a packet.
+type Fate string
+
+// Fates. The fate of a packet that never came to the link is "".
+const (
+	Delivered  Fate = "delivered"
+	Waiting    Fate = "waiting" // still on the link
+	Lost       Fate = "lost"
+	Duplicated Fate = "duplicated"
+	Reordered  Fate = "reordered" // delivered behind later ones
+	Overflow   Fate = "overflow"  // the link's queue was full, or the other end refused it
+)
+
+// LinkEvent is one TCP or ICMP packet as it passed the public side of a NAT.
+// Time is the kernel's stamp, Data begins with the IP header and is cut after
+// some 150 bytes, Dir is DirOut for packets that leave the site and DirIn for
+// those that come.
+type LinkEvent struct {
+	capture.Packet
+	Where string // LaneNATA or LaneNATB
+	Fate  Fate   // of packets that left: what the link did to them; "" on a plain wire
+}
+
+// Transit is one TCP or ICMP packet on the link.
+type Transit struct {
+	Direction lab.Direction
+	Number    int       // of a TCP packet in its direction, counted from 1; 0 for ICMP
+	Entered   time.Time // kernel stamp
+	Left      time.Time // just before it was put out (of a duplicate: the first); zero when it never was
+	Fate      Fate
+	Len       int    // bytes on the wire, from the IP header on; with segmentation offload more than the MTU
+	Head      []byte // from the IP header on, at most 160 bytes
+}
+
+// FlowMeeting says how the SYNs of one flow met.
+type FlowMeeting struct {
+	A, B netip.AddrPort // the public endpoints
+	lab.Meeting
+}
+
+// Counters of the link in one direction, since ResetCount.
+type Counters struct {
+	TCP, Other uint64 // packets in, TCP and all else
+	Bytes      uint64 // of both, with the link header
+	Lost       uint64 // by order of a fault
+	Overflow   uint64 // because a queue was full: the link could not keep up
+	Unrecorded uint64 // TCP and ICMP packets that Transits does not list
+}
+
+// Build makes the scenario. ctx bounds the building only.
+//
+// The error wraps lab.ErrScenario when the scenario is at fault,
+// errors.ErrUnsupported on other systems than Linux and where the kernel lacks a
+// feature, and the errno of the call that failed otherwise.
+func Build(ctx context.Context, s *lab.Scenario, cfg *Config) (*Lab, error) {
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg == nil {
+		cfg = &Config{}
+	}
+	c := *cfg
+	if c.Records <= 0 {
+		c.Records = 4096
+	}
+	return build(ctx, s, &c)
+}
+
+// Events lists what passed the public sides of the NATs since ResetCount, in
+// the order of time.
+func (l *Lab) Events() []LinkEvent { return l.net.events() }
+
+// Transits lists what came to the link since ResetCount, in the order in which
+// it came; nothing when the link is a plain wire.
+func (l *Lab) Transits() []Transit { return l.net.transits() }
+
+// Meetings says for each flow with SYNs from both sides since ResetCount how they met
+// between the NATs. Of several SYNs of a flow it takes the first two that
+// crossed, or, when none did, the two that came nearest.
+func (l *Lab) Meetings() []FlowMeeting { return meetings(l.Events()) }
+
+// Counters returns the link's counters; zero when it is a plain wire.
+func (l *Lab) Counters() (ab, ba Counters) { return l.net.counters() }
+
+// SetFaults replaces the faults and, as ResetCount does, counts packets from 1
+// again. A lab that was built without delay and faults has no link to put faults on: the
+// error then says so.
+func (l *Lab) SetFaults(faults []lab.Fault) error {
+	if err := lab.ValidateFaults(faults); err != nil {
+		return err
+	}
+	return l.net.setFaults(faults)
+}
+
+// ResetCount forgets events, transits and counters, counts packets from 1 again and
+// arms every fault anew.
+func (l *Lab) ResetCount() error { return l.net.resetCount() }
+
+// Notes says in words what is not as good as it could be on this machine.
+func (l *Lab) Notes() []string { return l.net.notes() }
+
+// Entry is a way into one namespace for a person.
+type Entry struct {
+	Name string // "host-a", "nat-a", "isp-a", "isp-b", "nat-b", "host-b"
+	Line string // a shell command
+}
+
+// Enter lists a command line for each namespace that opens a shell in it, valid
+// while the lab is up, for the account that started it.
+func (l *Lab) Enter() []Entry { return l.net.enter() }
+
+// Close ends the processes that were started in the lab and takes it down. A
+// second call does nothing.
+func (l *Lab) Close() error { return l.net.close() }
+
+// Do runs fn on a thread of its own inside the host's namespace. Sockets that fn
+// opens stay in it; goroutines that fn starts do not.
+func (h *Host) Do(fn func() error) error { return h.do(fn) }
+
+// Start starts cmd inside the host's namespace. The process gets SIGKILL when
+// this process dies or the lab is closed; call cmd.Wait as usual.
+func (h *Host) Start(cmd *exec.Cmd) error { return h.start(cmd) }
+
+// Run starts cmd inside the host's namespace and waits for it, as cmd.Run does.
+func (h *Host) Run(cmd *exec.Cmd) error {
+	if err := h.Start(cmd); err != nil {
+		return err
+	}
+	return cmd.Wait()
+}

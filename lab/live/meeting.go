@@ -1,0 +1,3 @@
+package live
+
+func meetings([]LinkEvent) []FlowMeeting { return nil }

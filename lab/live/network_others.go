@@ -1,0 +1,34 @@
+//go:build !linux
+
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"runtime"
+
+	"github.com/synpunch/synpunch/lab"
+)
+
+type network struct{}
+
+type node struct{}
+
+func unsupported() error {
+	return fmt.Errorf("lab/live: network namespaces need Linux, this is %s: %w", runtime.GOOS, errors.ErrUnsupported)
+}
+
+func build(context.Context, *lab.Scenario, *Config) (*Lab, error) { return nil, unsupported() }
+
+func (n *network) events() []LinkEvent         { return nil }
+func (n *network) transits() []Transit         { return nil }
+func (n *network) counters() (ab, ba Counters) { return }
+func (n *network) setFaults([]lab.Fault) error { return unsupported() }
+func (n *network) resetCount() error           { return unsupported() }
+func (n *network) notes() []string             { return nil }
+func (n *network) enter() []Entry              { return nil }
+func (n *network) close() error                { return nil }
+func (h *Host) do(func() error) error          { return unsupported() }
+func (h *Host) start(*exec.Cmd) error          { return unsupported() }

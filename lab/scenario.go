@@ -1,0 +1,207 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Address families of a scenario.
+const (
+	IP4 = "ip4"
+	IP6 = "ip6"
+)
+
+// ErrScenario is wrapped by every complaint about a scenario.
+var ErrScenario = errors.New("scenario")
+
+// Scenario describes two sites and the link between them. The zero value is
+// two linux NATs joined without delay.
+type Scenario struct {
+	Name   string // for reports; may be empty
+	Family string // IP4 or IP6; "" is IP4
+	A, B   Site
+	Link   Link
+}
+
+// Site is one host and what stands between it and the network.
+type Site struct {
+	NAT string // name of a Kind; "" is NATLinux
+}
+
+// Link joins the providers of the two sites. Zero delay without faults is
+// a plain wire.
+type Link struct {
+	Delay  time.Duration  // each way, at most MaxDelay
+	AB, BA *time.Duration // one direction, in place of Delay; nil: Delay
+	Faults []Fault
+}
+
+// MaxDelay is the longest delay of a link in one direction: longer than what
+// the initial retransmissions of TCP cover, chosen by us.
+const MaxDelay = 10 * time.Second
+
+// Delays returns the one-way delays of the link.
+func (l Link) Delays() (ab, ba time.Duration) {
+	ab, ba = l.Delay, l.Delay
+	if l.AB != nil {
+		ab = *l.AB
+	}
+	if l.BA != nil {
+		ba = *l.BA
+	}
+	return ab, ba
+}
+
+// Plain reports whether the link is a wire: no delay, no faults.
+func (l Link) Plain() bool {
+	ab, ba := l.Delays()
+	return ab == 0 && ba == 0 && len(l.Faults) == 0
+}
+
+// Direction is a direction of the link.
+type Direction string
+
+// Directions.
+const (
+	AB Direction = "ab" // from A to B
+	BA Direction = "ba" // from B to A
+)
+
+// Action is what a fault does to its packet.
+type Action string
+
+// Actions.
+const (
+	Lose      Action = "lose"      // the packet never arrives
+	Duplicate Action = "duplicate" // it arrives twice, back to back
+	Reorder   Action = "reorder"   // it arrives behind later ones, see Fault.Behind
+)
+
+// ReorderLimit bounds how long a reordered packet waits for those that are to
+// overtake it; a handshake may have none. Chosen by us: below the shortest
+// retransmission timer of Linux, 200 ms.
+const ReorderLimit = 100 * time.Millisecond
+
+// Fault happens to one packet of the link.
+type Fault struct {
+	Direction Direction
+	Packet    int // counts the TCP packets of the direction from 1; others (ARP, ICMP) pass uncounted
+	Action    Action
+	Behind    int // for Reorder: how many later TCP packets overtake it; 0 is 1
+}
+
+// String returns the fault in a few words: "lose packet 1 a to b".
+func (f Fault) String() string {
+	s := fmt.Sprintf("%s packet %d %s", f.Action, f.Packet, strings.Join(strings.Split(string(f.Direction), ""), " to "))
+	if f.Action == Reorder {
+		s += fmt.Sprintf(" behind %d", max(f.Behind, 1))
+	}
+	return s
+}
+
+// Validate checks the scenario. Errors wrap ErrScenario and begin with the key
+// as a file would have it: "link.faults[2].packet". All complaints are joined.
+func (s *Scenario) Validate() error {
+	var errs []error
+	for _, p := range s.check() {
+		errs = append(errs, fmt.Errorf("%w: %s: %s", ErrScenario, p.key, p.what))
+	}
+	return errors.Join(errs...)
+}
+
+// problem is one complaint about the value at a key.
+type problem struct{ key, what string }
+
+func (s *Scenario) check() []problem {
+	var ps []problem
+	add := func(key, format string, args ...any) {
+		ps = append(ps, problem{key, fmt.Sprintf(format, args...)})
+	}
+	if s.Family != "" && s.Family != IP4 && s.Family != IP6 {
+		add("family", "%q is not an address family: want ip4 or ip6", s.Family)
+	}
+	for _, site := range []struct {
+		key string
+		Site
+	}{{"a.nat", s.A}, {"b.nat", s.B}} {
+		k, err := ParseKind(site.NAT)
+		if err != nil {
+			add(site.key, "%v", err)
+		} else if s.Family == IP6 && !slices.Contains(k.Families, IP6) {
+			add(site.key, "%s translates IPv4 only; with family ip6 use %s", k.Name, strings.Join(kindNames(IP6), " or "))
+		}
+	}
+	ps = append(ps, s.Link.check()...)
+	return ps
+}
+
+func (l *Link) check() []problem {
+	var ps []problem
+	add := func(key, format string, args ...any) {
+		ps = append(ps, problem{key, fmt.Sprintf(format, args...)})
+	}
+	for _, d := range []struct {
+		key   string
+		delay *time.Duration
+	}{{"link.delay", &l.Delay}, {"link.ab", l.AB}, {"link.ba", l.BA}} {
+		switch {
+		case d.delay == nil:
+		case *d.delay < 0:
+			add(d.key, "a delay of %v is negative", *d.delay)
+		case *d.delay > MaxDelay:
+			add(d.key, "a delay of %v is longer than %v", *d.delay, MaxDelay)
+		}
+	}
+	for _, p := range checkFaults(l.Faults) {
+		ps = append(ps, problem{"link." + p.key, p.what})
+	}
+	return ps
+}
+
+// ValidateFaults checks faults as Scenario.Validate does.
+func ValidateFaults(faults []Fault) error {
+	var errs []error
+	for _, p := range checkFaults(faults) {
+		errs = append(errs, fmt.Errorf("%w: %s: %s", ErrScenario, p.key, p.what))
+	}
+	return errors.Join(errs...)
+}
+
+func checkFaults(faults []Fault) []problem {
+	var ps []problem
+	type spot struct {
+		dir Direction
+		n   int
+	}
+	seen := map[spot]int{}
+	for i, f := range faults {
+		add := func(key, format string, args ...any) {
+			ps = append(ps, problem{fmt.Sprintf("faults[%d].%s", i, key), fmt.Sprintf(format, args...)})
+		}
+		if f.Direction != AB && f.Direction != BA {
+			add("direction", "%q is not a direction: want ab or ba", f.Direction)
+		}
+		if f.Packet < 1 {
+			add("packet", "packets are counted from 1, not %d", f.Packet)
+		}
+		switch f.Action {
+		case Lose, Duplicate, Reorder:
+		default:
+			add("action", "%q is not an action: want lose, duplicate or reorder", f.Action)
+		}
+		if f.Behind < 0 {
+			add("behind", "%d packets cannot overtake", f.Behind)
+		} else if f.Behind > 0 && f.Action != Reorder {
+			add("behind", "only reorder takes it, not %s", f.Action)
+		}
+		s := spot{f.Direction, f.Packet}
+		if j, ok := seen[s]; ok {
+			add("packet", "packet %d in direction %s has a fault already, faults[%d]", f.Packet, f.Direction, j)
+		}
+		seen[s] = i
+	}
+	return ps
+}
