@@ -3,6 +3,7 @@ package rawtcp
 import (
 	"errors"
 	"net/netip"
+	"strconv"
 )
 
 // What Parse, ParseInto, ParseICMP, VerifyChecksums and Append say is wrong.
@@ -60,3 +61,35 @@ func (s *Segment) Len() uint32 {
 
 // End returns the sequence number that follows the segment, Seq + Len.
 func (s *Segment) End() Seq { return s.Seq + Seq(s.Len()) }
+
+// String returns the segment in one line, for logs, much as tcpdump does:
+//
+//	192.0.2.1:5000 > 198.51.100.2:443 SYN seq 7 win 64240 <mss 1460,sackOK> len 0 ttl 64
+func (s *Segment) String() string {
+	b := make([]byte, 0, 192)
+	b = s.Src.AppendTo(b)
+	b = append(b, " > "...)
+	b = s.Dst.AppendTo(b)
+	b = append(b, ' ')
+	b = append(b, s.Flags.String()...)
+	field := func(name string, n uint64) {
+		b = append(b, name...)
+		b = strconv.AppendUint(b, n, 10)
+	}
+	field(" seq ", uint64(s.Seq))
+	if s.Flags&ACK != 0 || s.Ack != 0 {
+		field(" ack ", uint64(s.Ack))
+	}
+	field(" win ", uint64(s.Window))
+	if s.Flags&URG != 0 || s.Urgent != 0 {
+		field(" urg ", uint64(s.Urgent))
+	}
+	if s.Options != (Options{}) {
+		b = append(b, " <"...)
+		b = s.Options.appendText(b)
+		b = append(b, '>')
+	}
+	field(" len ", uint64(max(len(s.Payload), s.PayloadLen)))
+	field(" ttl ", uint64(s.TTL))
+	return string(b)
+}

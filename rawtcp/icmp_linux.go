@@ -1,0 +1,5 @@
+package rawtcp
+
+import "syscall"
+
+const errnoNoNet = syscall.ENONET
