@@ -1,0 +1,100 @@
+package rawtcp
+
+import (
+	"fmt"
+	"time"
+)
+
+// refused handles an acceptable reset before ESTABLISHED.
+func (h *Handshake) refused(now time.Time, out []Segment) []Segment {
+	switch h.cfg.OnReset {
+	case PolicyFail:
+		h.fail(fmt.Errorf("%w: reset in %v", ErrRefused, h.state))
+	case PolicyRetry:
+		if h.state == SynReceived {
+			h.state = SynSent
+			h.simultaneous = false
+			h.prev, h.hasPrev = h.peer, true
+		}
+		return h.again(now, out)
+	}
+	return out
+}
+
+// resetInSynReceived sorts out who a reset in SYN-RECEIVED is from.
+func (h *Handshake) resetInSynReceived(now time.Time, s *Segment, out []Segment) []Segment {
+	switch {
+	case s.Seq == h.rcv.nxt: // RFC 5961 section 3.2
+		return h.refused(now, out)
+	case h.hasPrev && s.Seq == h.prev.irs+1:
+		// The peer says that it does not know of its ISN before.
+		h.hasPrev = false
+		h.n.RSTsIgnored++
+	case h.acksSYN(s) && h.cfg.OnReset == PolicyRetry:
+		// It answers our SYN, not our SYN-ACK: the peer's NAT sent it before
+		// the peer's SYN opened it. On the way it closed our NAT, which only a
+		// SYN opens again: not our SYN-ACK, nor its retransmissions.
+		return h.again(now, out)
+	default:
+		h.n.RSTsIgnored++
+		if h.rcv.acceptable(s) {
+			return h.challenge(now, out)
+		}
+	}
+	return out
+}
+
+// ReceiveICMP takes an ICMP error that came at now. It counts only if it quotes
+// our SYN or SYN-ACK while that is in flight (RFC 5927 section 4.1); then
+// OnICMP says what happens. In ESTABLISHED nothing is in flight.
+func (h *Handshake) ReceiveICMP(now time.Time, e *ICMPError, out []Segment) []Segment {
+	h.n.ICMPs++
+	if h.state != SynSent && h.state != SynReceived ||
+		e.Src != h.cfg.Local || e.Dst != h.cfg.Remote || e.Seq != h.cfg.ISN {
+		h.n.ICMPsIgnored++
+		return out
+	}
+	switch h.cfg.OnICMP {
+	case PolicyFail:
+		if errno := e.Errno(); errno != nil {
+			h.fail(fmt.Errorf("%w: %v in %v: %w", ErrUnreachable, e, h.state, errno))
+		}
+	case PolicyRetry:
+		if h.state == SynSent && !e.soft() {
+			return h.again(now, out)
+		}
+	}
+	return out
+}
+
+// soft reports whether sending the same segment again at once makes no sense:
+// it would take the same hops, meet the same MTU and be just as wrong. The
+// others are unreachables, which the peer's next SYN may cure.
+func (e *ICMPError) soft() bool {
+	if e.V6 {
+		return e.Type != icmp6Unreachable
+	}
+	return e.Type != icmpUnreachable || e.Code == icmpFragNeeded
+}
+
+// again sends the SYN once more after bad news, at once or a moment later.
+func (h *Handshake) again(now time.Time, out []Segment) []Segment {
+	if h.resend || h.n.Resends >= h.cfg.Retries {
+		return out
+	}
+	return h.sendAgain(now, h.pause(now), out)
+}
+
+func (h *Handshake) sendAgain(now time.Time, pause time.Duration, out []Segment) []Segment {
+	h.n.Resends++
+	if pause > 0 {
+		h.resend, h.resendAt = true, now.Add(pause)
+		return out
+	}
+	return h.sendSYN(now, out)
+}
+
+// pause is how long to wait before the SYN is sent again.
+func (h *Handshake) pause(now time.Time) time.Duration {
+	return 0
+}
