@@ -389,12 +389,8 @@ type options struct {
 }
 
 func (o *options) next() bool {
-	if len(o.rest) == 0 {
-		return false
-	}
 	if len(o.rest) < 4 {
-		o.err = o.r.corrupt("%d bytes where an option should be", len(o.rest))
-		return false
+		return false // none: blocks, data and options are multiples of 4 long
 	}
 	o.code = o.r.u16(o.rest)
 	n := int(o.r.u16(o.rest[2:]))
@@ -407,7 +403,7 @@ func (o *options) next() bool {
 		return false
 	}
 	o.value = o.rest[:n]
-	o.rest = o.rest[min((n+3)&^3, len(o.rest)):]
+	o.rest = o.rest[(n+3)&^3:]
 	return true
 }
 
