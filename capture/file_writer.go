@@ -38,8 +38,12 @@ type Writer struct {
 // NewWriter writes the head of a file: the section with the hardware, the
 // operating system and the application, and a description of each interface. A
 // Packet names its interface by its position here, and AddInterface adds more
-// later. All interfaces should have one link type and one Snaplen: libpcap, and
-// so tcpdump, refuses other files.
+// later.
+//
+// libpcap, and so tcpdump, refuses files whose interfaces differ in link type or
+// Snaplen, and files with a second interface of LinkRaw (it compares 101 with its
+// own number for that type, 12): for several interfaces use LinkLinuxSLL2, as
+// Live does under Config.Cooked. Wireshark reads all of them.
 func NewWriter(w io.Writer, ifaces ...Interface) (*Writer, error) {
 	wr := &Writer{w: w}
 	wr.begin(ngSHB)
