@@ -40,8 +40,8 @@ const (
 const (
 	defaultMaxRTO  = 60 * time.Second // RFC 6298 section 2.4: "at least 60 seconds"
 	defaultTimeout = 10 * time.Second // as long as a person waits for a punch
-	defaultRetries = 8
-	defaultWindow  = 64240 // 44 segments of 1,460 bytes: what Linux sends in a SYN
+	defaultRetries = 64               // TestResetNATs: enough for hosts five times farther from their NATs than these from each other
+	defaultWindow  = 64240            // 44 segments of 1,460 bytes: what Linux sends in a SYN
 
 	defaultMSS4 = 1460 // Ethernet's 1,500 bytes less 40 (RFC 6691)
 	defaultMSS6 = 1440 // ... less 60
@@ -115,9 +115,10 @@ type HandshakeConfig struct {
 	Timeout time.Duration // from Start to ESTABLISHED; 0 = 10 s
 
 	OnReset, OnICMP Policy
-	// Retries is how many SYNs PolicyRetry may send at once after bad news, in
-	// the whole life of the Handshake. 0 = 8; negative = none. Retransmissions
-	// by timer are not counted: Timeout bounds them.
+	// Retries is how many SYNs PolicyRetry may send because of bad news in the
+	// whole life of the Handshake, the first at once, each later one within the
+	// round trip that the refused SYN made. 0 = 64; negative = none.
+	// Retransmissions by timer are not counted: Timeout bounds them.
 	Retries int
 
 	// Early makes Ready true in SYN-RECEIVED already, right after our SYN-ACK.
