@@ -84,6 +84,8 @@ func ParseICMP(b []byte) (ICMPError, error) {
 		err = fmt.Errorf("rawtcp: %w: an ICMP error quotes a packet of the other IP version", ErrMalformed)
 	case quoted.proto != protoTCP:
 		err = fmt.Errorf("rawtcp: %w: an ICMP error about IP protocol %d", ErrNotTCP, quoted.proto)
+	case isMapped(&quoted):
+		err = errMapped(&quoted)
 	case len(inner) < quoted.off+quotedBytes:
 		err = errHeaderCut("quoted TCP", quoted.off+quotedBytes, len(inner))
 	}

@@ -171,6 +171,15 @@ func pseudoSum(src, dst netip.Addr, proto uint8, length int) uint64 {
 	return checksumAdd(checksumAdd(sum, s[:]), d[:])
 }
 
+// isMapped reports an IPv4-mapped address in an IPv6 header. The form is for
+// inside a host (RFC 4291 section 2.5.5.2); on the wire it would let one flow
+// have two names.
+func isMapped(p *ipPacket) bool { return p.v6 && (p.src.Is4In6() || p.dst.Is4In6()) }
+
+func errMapped(p *ipPacket) error {
+	return fmt.Errorf("rawtcp: %w: IPv4-mapped address in an IPv6 header, %v to %v", ErrMalformed, p.src, p.dst)
+}
+
 func errHeaderCut(what string, want, have int) error {
 	return fmt.Errorf("rawtcp: %w: the %s header ends at byte %d, %d bytes are here", ErrTruncated, what, want, have)
 }

@@ -39,8 +39,8 @@ func ParseInto(s *Segment, b []byte) error {
 	if err != nil {
 		return err
 	}
-	if ip.v6 && (ip.src.Is4In6() || ip.dst.Is4In6()) {
-		return fmt.Errorf("rawtcp: %w: IPv4-mapped address in an IPv6 header, %v to %v (RFC 4291 section 2.5.5.2 is for inside a host)", ErrMalformed, ip.src, ip.dst)
+	if isMapped(&ip) {
+		return errMapped(&ip)
 	}
 
 	tcp := b[ip.off : ip.off+header]

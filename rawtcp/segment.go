@@ -67,9 +67,9 @@ func (s *Segment) End() Seq { return s.Seq + Seq(s.Len()) }
 //	192.0.2.1:5000 > 198.51.100.2:443 SYN seq 7 win 64240 <mss 1460,sackOK> len 0 ttl 64
 func (s *Segment) String() string {
 	b := make([]byte, 0, 192)
-	b = s.Src.AppendTo(b)
+	b = append(b, s.Src.String()...)
 	b = append(b, " > "...)
-	b = s.Dst.AppendTo(b)
+	b = append(b, s.Dst.String()...)
 	b = append(b, ' ')
 	b = append(b, s.Flags.String()...)
 	field := func(name string, n uint64) {
