@@ -1,0 +1,52 @@
+//go:build !linux
+
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+
+	"github.com/synpunch/synpunch/rawtcp"
+)
+
+func unsupported(what string) error {
+	return fmt.Errorf("%s on %s: %w", what, runtime.GOOS, errors.ErrUnsupported)
+}
+
+func closeFD(*int) error { return nil }
+
+func openGuard(netip.AddrPort, *GuardConfig) (*Guard, error) {
+	return nil, unsupported("a guard on a port")
+}
+
+func (r *Repair) prepare() error { return unsupported("TCP_REPAIR") }
+
+func (r *Repair) install(*rawtcp.Transfer, func(rawtcp.Seq) []byte) (*net.TCPConn, error) {
+	return nil, unsupported("TCP_REPAIR")
+}
+
+func probeRepair() error { return unsupported("TCP_REPAIR") }
+
+func (p *Parked) prepare() error { return unsupported("a parked socket") }
+
+func (p *Parked) park(context.Context) error { return unsupported("a parked socket") }
+
+func (p *Parked) release() error { return unsupported("a parked socket") }
+
+func (c *Connect) prepare() error { return unsupported("a prepared connect") }
+
+func (c *Connect) start() error { return unsupported("a prepared connect") }
+
+type pending struct{ fd int }
+
+func (p *pending) poll() (bool, error) { return false, unsupported("a pending socket") }
+
+func (p *pending) wait(context.Context) error { return unsupported("a pending socket") }
+
+func (p *pending) conn() (*net.TCPConn, error) { return nil, unsupported("a pending socket") }
+
+func (p *pending) abort() error { return nil }

@@ -1,0 +1,119 @@
+package handoff
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/synpunch/synpunch/rawtcp"
+)
+
+// RepairConfig is the configuration of a Repair.
+type RepairConfig struct {
+	// Interface binds the socket to an interface (SO_BINDTODEVICE). Empty means
+	// what the routing table says.
+	Interface string
+	// LateAcked says that the function given to Install acknowledges on the wire
+	// what it returns. Zero means that it does not: then Install sends one
+	// acknowledgment itself if that function returned anything (as a window
+	// probe, which is a segment without data one below the next sequence number).
+	LateAcked bool
+}
+
+// Repair makes a kernel socket that continues a flow which was opened without
+// the kernel (TCP_REPAIR, tcp(7)). PrepareRepair does what can be done before
+// the instant, Install the rest in some microseconds.
+//
+// Until Install has succeeded nothing that happens to a Repair sends a packet,
+// neither Close nor the end of the process.
+//
+// It is for one goroutine at a time.
+type Repair struct {
+	local, remote netip.AddrPort
+	cfg           RepairConfig
+	fd            int
+	rounds        int // of the drop filter, in Install
+}
+
+// PrepareRepair makes and binds the socket, and goes once through all of Install
+// with a socket that is thrown away silently, so that code and routes are warm.
+//
+// It needs CAP_NET_ADMIN in the user namespace that owns the network namespace;
+// without it the error is EPERM and names the remedy. The socket can be bound
+// whoever else uses the local port.
+func PrepareRepair(local, remote netip.AddrPort, cfg *RepairConfig) (*Repair, error) {
+	r := &Repair{local: local, remote: remote, fd: -1}
+	if cfg != nil {
+		r.cfg = *cfg
+	}
+	err := checkFlow(local, remote)
+	if err == nil {
+		err = r.prepare()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("handoff: prepare %v to %v for repair: %w", local, remote, err)
+	}
+	return r, nil
+}
+
+// Install makes the socket continue the flow t and gives it to the caller; r is
+// then closed. It has what net.Dial would have set: TCP_NODELAY and keep-alive
+// after 15 s.
+//
+// While the socket enters the kernel's table a filter drops whatever arrives for
+// it, so that no segment meets a half-made socket. For what is dropped there is
+// late, which may be nil: asked with a sequence number, it returns the payload
+// that a packet socket has seen from that number on, as far as it is without a
+// hole. Install puts it in the receive queue, takes the filter away and
+// asks again until nothing is missing: no byte is lost, none comes twice, and
+// no retransmission is needed. late is called from the calling goroutine, a few
+// times. What the peer has already sent to the socket itself may be returned too.
+//
+// If the flow can be handed off before the peer has acknowledged our SYN (the
+// machine's option Early), t may come from SYN-RECEIVED: the kernel's first
+// segment is the acknowledgment then. That is safe only if the peer has our SYN
+// or will get it, since the kernel will not send it again.
+//
+// What Linux cannot be told, and what follows: the peer's latest timestamp (until
+// its next segment our TSecr is 0, which means unknown), and the round trip time
+// (if all of the first segments we send are lost, that is noticed after 1 s).
+// A FIN that was dropped comes again after the peer's retransmission timeout.
+//
+// If Install fails the flow is lost to this socket: close r, which sends
+// nothing, and tell the peer (rawtcp.Handshake.Abort). EADDRNOTAVAIL means that a
+// socket of this very flow exists, alive or in TIME-WAIT.
+func (r *Repair) Install(t rawtcp.Transfer, late func(rcvNxt rawtcp.Seq) []byte) (*net.TCPConn, error) {
+	c, err := r.install(&t, late)
+	if err != nil {
+		return nil, fmt.Errorf("handoff: install %v to %v: %w", r.local, r.remote, err)
+	}
+	return c, nil
+}
+
+// Close gives the socket up without a packet. After Install it does nothing.
+func (r *Repair) Close() error { return closeFD(&r.fd) }
+
+// ProbeRepair reports whether this process may use TCP_REPAIR here and the
+// kernel has all of it that Install needs. If not, the error says why, with the
+// errno: EPERM names the capability.
+func ProbeRepair() (bool, error) {
+	if err := probeRepair(); err != nil {
+		return false, fmt.Errorf("handoff: TCP_REPAIR: %w", err)
+	}
+	return true, nil
+}
+
+// checkTransfer complains about a flow that a socket for local and remote cannot
+// continue.
+func (r *Repair) checkTransfer(t *rawtcp.Transfer) error {
+	switch {
+	case t.Local != r.local || t.Remote != r.remote:
+		return fmt.Errorf("the transfer is of another flow, %v to %v", t.Local, t.Remote)
+	case t.SndNxt == 0:
+		// tcp_v4_connect takes a write_seq of 0 for 'choose one'.
+		return fmt.Errorf("the next sequence number is 0, which the kernel takes for unset: choose another ISN than %d", t.ISN)
+	case t.SndWScale > 14 || t.RcvWScale > 14:
+		return fmt.Errorf("window shifts %d and %d: at most 14 (RFC 7323 section 2.3)", t.SndWScale, t.RcvWScale)
+	}
+	return nil
+}

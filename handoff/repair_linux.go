@@ -1,0 +1,365 @@
+package handoff
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/synpunch/synpunch/rawtcp"
+)
+
+// Given by include/uapi/linux/tcp.h.
+const (
+	tcpRecvQueue = 1 // TCP_REPAIR_QUEUE
+	tcpSendQueue = 2
+
+	// Codes of struct tcp_repair_opt: the kinds of TCP options.
+	repairMSS           = 2
+	repairWScale        = 3
+	repairSACKPermitted = 4
+	repairTimestamps    = 8
+
+	membarrierGlobal = 1 // MEMBARRIER_CMD_GLOBAL, include/uapi/linux/membarrier.h
+)
+
+// Chosen by us.
+const (
+	// maxRounds bounds how often the drop filter is put back. One round in which
+	// nothing arrived within a microsecond suffices; what is still missing after
+	// the last comes again by the peer's retransmission.
+	maxRounds = 8
+	// catchUp is how long a segment may take from the packet socket's tap to the
+	// TCP socket before it counts as dropped. It is a few microseconds unless the
+	// processor was taken away in between, and a wrong guess costs time only.
+	catchUp = 50 * time.Microsecond
+)
+
+func (r *Repair) prepare() error {
+	if err := r.rehearse(); err != nil {
+		return err
+	}
+	fd, err := openRepair(r.local, r.cfg.Interface)
+	if err != nil {
+		return err
+	}
+	r.fd = fd
+	return nil
+}
+
+// openRepair makes a bound socket in repair mode that lets nothing in.
+func openRepair(local netip.AddrPort, iface string) (int, error) {
+	fd, err := newSocket(local.Addr(), 0)
+	if err != nil {
+		return -1, err
+	}
+	if err := enterRepair(fd, local, iface); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func enterRepair(fd int, local netip.AddrPort, iface string) error {
+	if err := attachDrop(fd); err != nil {
+		return err
+	}
+	// TCP_REPAIR also sets SK_FORCE_REUSE: bind succeeds beside anything.
+	if err := repairMode(fd, unix.TCP_REPAIR_ON); err != nil {
+		return err
+	}
+	if err := bindToDevice(fd, iface); err != nil {
+		return err
+	}
+	return bind(fd, local)
+}
+
+func repairMode(fd, mode int) error {
+	err := unix.SetsockoptInt(fd, unix.SOL_TCP, unix.TCP_REPAIR, mode)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("set TCP_REPAIR to %d: %w: needs CAP_NET_ADMIN: 'setcap cap_net_admin,cap_net_raw+ep PROGRAM', or run as root, or in a namespace of your own ('unshare -Urn')", mode, err)
+	}
+	return fmt.Errorf("set TCP_REPAIR to %d: %w", mode, err)
+}
+
+func probeRepair() error {
+	fd, err := newSocket(netip.IPv4Unspecified(), 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := repairMode(fd, unix.TCP_REPAIR_ON); err != nil {
+		return err
+	}
+	return repairMode(fd, unix.TCP_REPAIR_OFF_NO_WP)
+}
+
+// rehearse goes through Install with a socket on another local port that never
+// leaves repair mode and so never sends a packet. It makes the second time
+// faster: code, routes and slabs are in the caches.
+func (r *Repair) rehearse() error {
+	local := netip.AddrPortFrom(r.local.Addr(), 0)
+	fd, err := openRepair(local, r.cfg.Interface)
+	if err != nil {
+		return err
+	}
+	dummy := &rawtcp.Transfer{
+		SndNxt: 1, RcvNxt: 2, RcvWup: 1, Data: []byte{0},
+		PeerMSS: 1220, WScaleOK: true, SACK: true, Timestamps: true,
+		SndWnd: 65535, MaxWnd: 65535, RcvWnd: 65535,
+	}
+	if err := continueFlow(fd, r.remote, dummy); err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("rehearsal: %w", err)
+	}
+	if _, err := queueSeq(fd); err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("rehearsal: %w", err)
+	}
+	c, err := tcpConn(fd)
+	if err != nil {
+		return fmt.Errorf("rehearsal: %w", err)
+	}
+	return c.Close()
+}
+
+func (r *Repair) install(t *rawtcp.Transfer, late func(rawtcp.Seq) []byte) (*net.TCPConn, error) {
+	if r.fd < 0 {
+		return nil, ErrClosed
+	}
+	if err := r.checkTransfer(t); err != nil {
+		return nil, err
+	}
+	if err := continueFlow(r.fd, r.remote, t); err != nil {
+		return nil, err
+	}
+	pushed, err := r.letIn(t.RcvNxt, late)
+	if err != nil {
+		return nil, err
+	}
+	mode := unix.TCP_REPAIR_OFF_NO_WP
+	if pushed && !r.cfg.LateAcked {
+		// The queue has grown without an acknowledgment. The window probe is
+		// one (tcp_xmit_probe_skb sends rcv_nxt).
+		mode = unix.TCP_REPAIR_OFF
+	}
+	if err := repairMode(r.fd, mode); err != nil {
+		return nil, err
+	}
+	// Leaving repair has cleared it, and without it this flow's TIME-WAIT would
+	// keep the port from the next guard.
+	if err := setInt(r.fd, "SO_REUSEADDR", unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		return nil, err
+	}
+	fd := r.fd
+	r.fd = -1
+	return tcpConn(fd)
+}
+
+// continueFlow puts a bound socket in repair mode into the flow's state, as far
+// as it has been acknowledged. The filter stays.
+func continueFlow(fd int, remote netip.AddrPort, t *rawtcp.Transfer) error {
+	// TCP_QUEUE_SEQ works in CLOSE only.
+	if err := setQueueSeq(fd, tcpSendQueue, t.SndNxt); err != nil {
+		return err
+	}
+	if err := setQueueSeq(fd, tcpRecvQueue, t.RcvNxt.Add(-len(t.Data))); err != nil {
+		return err
+	}
+	// connect computes the segment size (tcp_connect_init, tcp_sync_mss) and
+	// nothing does so after TCP_REPAIR_OPTIONS: without TCP_MAXSEG we would send
+	// 536 bytes at a time until the path MTU changes.
+	if err := limitMSS(fd, t.PeerMSS); err != nil {
+		return err
+	}
+	if err := connect(fd, remote); err != nil { // sends nothing and leads to ESTABLISHED
+		return err
+	}
+	if err := setRepairOptions(fd, t); err != nil {
+		return err
+	}
+	if t.Timestamps {
+		// An even number: bit 0 would select microseconds (Linux 6.7, do_tcp_setsockopt).
+		tsval := t.TSVal + t.TSVal&1
+		if err := setInt(fd, "TCP_TIMESTAMP", unix.SOL_TCP, unix.TCP_TIMESTAMP, int(int32(tsval))); err != nil {
+			return err
+		}
+	}
+	if err := push(fd, t.RcvNxt.Add(-len(t.Data)), t.Data); err != nil {
+		return err
+	}
+	return setRepairWindow(fd, t) // last: it wants rcv_wup not above rcv_nxt
+}
+
+func setQueueSeq(fd, queue int, seq rawtcp.Seq) error {
+	if err := setInt(fd, "TCP_REPAIR_QUEUE", unix.SOL_TCP, unix.TCP_REPAIR_QUEUE, queue); err != nil {
+		return err
+	}
+	return setInt(fd, "TCP_QUEUE_SEQ", unix.SOL_TCP, unix.TCP_QUEUE_SEQ, int(int32(seq)))
+}
+
+// queueSeq returns rcv_nxt; the receive queue was selected by continueFlow.
+func queueSeq(fd int) (rawtcp.Seq, error) {
+	v, err := unix.GetsockoptInt(fd, unix.SOL_TCP, unix.TCP_QUEUE_SEQ)
+	if err != nil {
+		return 0, fmt.Errorf("get TCP_QUEUE_SEQ: %w", err)
+	}
+	return rawtcp.Seq(uint32(v)), nil
+}
+
+// setRepairOptions says what both ends offered (struct tcp_repair_opt).
+func setRepairOptions(fd int, t *rawtcp.Transfer) error {
+	b := make([]byte, 0, 4*8)
+	opt := func(code, value uint32) {
+		b = binary.NativeEndian.AppendUint32(b, code)
+		b = binary.NativeEndian.AppendUint32(b, value)
+	}
+	if t.PeerMSS != 0 {
+		opt(repairMSS, uint32(t.PeerMSS))
+	}
+	if t.WScaleOK {
+		opt(repairWScale, uint32(t.SndWScale)|uint32(t.RcvWScale)<<16)
+	}
+	if t.SACK {
+		opt(repairSACKPermitted, 0)
+	}
+	if t.Timestamps {
+		opt(repairTimestamps, 0)
+	}
+	if len(b) == 0 {
+		return nil
+	}
+	if err := unix.SetsockoptString(fd, unix.SOL_TCP, unix.TCP_REPAIR_OPTIONS, string(b)); err != nil {
+		return fmt.Errorf("set TCP_REPAIR_OPTIONS: %w", err)
+	}
+	return nil
+}
+
+// setRepairWindow fills in struct tcp_repair_window. Without it snd_wnd is 0
+// and the first data wait for a window probe.
+func setRepairWindow(fd int, t *rawtcp.Transfer) error {
+	b := make([]byte, 0, 5*4)
+	for _, v := range [...]uint32{uint32(t.SndWl1), t.SndWnd, max(t.MaxWnd, t.SndWnd), t.RcvWnd, uint32(t.RcvWup)} {
+		b = binary.NativeEndian.AppendUint32(b, v)
+	}
+	if err := unix.SetsockoptString(fd, unix.SOL_TCP, unix.TCP_REPAIR_WINDOW, string(b)); err != nil {
+		return fmt.Errorf("set TCP_REPAIR_WINDOW: %w", err)
+	}
+	return nil
+}
+
+// push appends bytes to the receive queue. The queue must end at seq, and no
+// segment may be on its way to the socket: the kernel puts the bytes where the
+// queue ends at that moment (tcp_send_rcvq).
+func push(fd int, seq rawtcp.Seq, data []byte) error {
+	end := seq.Add(len(data))
+	for len(data) > 0 {
+		n, err := unix.SendmsgN(fd, data, nil, nil, unix.MSG_NOSIGNAL)
+		if err != nil {
+			if errors.Is(err, unix.EINTR) {
+				continue
+			}
+			return fmt.Errorf("put %d bytes in the receive queue: %w", len(data), err)
+		}
+		data = data[n:] // one call takes 17 pages and a bit
+	}
+	got, err := queueSeq(fd)
+	if err != nil {
+		return err
+	}
+	if got != end {
+		return fmt.Errorf("%w: the receive queue ends at %d, not at %d", ErrDesync, got, end)
+	}
+	return nil
+}
+
+// letIn takes the drop filter away in such a way that nothing the peer sent is
+// missing from the receive queue, which ends at rcvNxt. It reports whether it put
+// anything there.
+//
+// The packet socket's tap comes before the TCP socket, on the same processor and
+// in the same softirq, so what the filter drops has been captured before:
+//
+//  1. With the filter on, only we move the queue. late's bytes are put in.
+//  2. The filter goes. What arrived between the two is dropped; late knows it.
+//  3. If late has something beyond the queue's end, either it was dropped, or
+//     the kernel is just about to take it. In the second case the queue moves by
+//     itself in a moment. In the first the filter is put back. Softirqs that had not
+//     seen it are waited for (a grace period), and then it is step 1
+//     again. Segments that the kernel got in the meantime are in its out-of-order
+//     queue. late's bytes cover them as well, and the kernel drops what lies
+//     below the queue's end when it next looks there (tcp_ofo_queue).
+func (r *Repair) letIn(rcvNxt rawtcp.Seq, late func(rawtcp.Seq) []byte) (pushed bool, err error) {
+	if late == nil {
+		return false, detachDrop(r.fd)
+	}
+	for r.rounds = 1; ; r.rounds++ {
+		if data := late(rcvNxt); len(data) > 0 {
+			if err := push(r.fd, rcvNxt, data); err != nil {
+				return false, err
+			}
+			pushed = true
+		}
+		if err := detachDrop(r.fd); err != nil {
+			return false, err
+		}
+		missing, err := r.missing(late)
+		if err != nil {
+			return false, err
+		}
+		if !missing || r.rounds == maxRounds {
+			return pushed, nil
+		}
+		if rcvNxt, err = r.shut(); err != nil {
+			return false, err
+		}
+	}
+}
+
+// missing reports whether late has bytes that the kernel does not get by itself.
+func (r *Repair) missing(late func(rawtcp.Seq) []byte) (bool, error) {
+	rcvNxt, err := queueSeq(r.fd)
+	if err != nil {
+		return false, err
+	}
+	data := late(rcvNxt)
+	if len(data) == 0 {
+		return false, nil
+	}
+	end := rcvNxt.Add(len(data))
+	for deadline := time.Now().Add(catchUp); ; {
+		now := time.Now()
+		if rcvNxt, err = queueSeq(r.fd); err != nil {
+			return false, err
+		}
+		if end.LessEq(rcvNxt) {
+			return false, nil
+		}
+		if now.After(deadline) {
+			return true, nil
+		}
+	}
+}
+
+// shut puts the filter back and returns where the queue ends once nothing is on
+// its way into it any more.
+func (r *Repair) shut() (rawtcp.Seq, error) {
+	if err := attachDrop(r.fd); err != nil {
+		return 0, err
+	}
+	// membarrier(2) with MEMBARRIER_CMD_GLOBAL is synchronize_rcu: softirqs that
+	// read the socket's filter before are over when it returns, some milliseconds
+	// later. Without it (nohz_full) we give them the same time.
+	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
+		ts := unix.NsecToTimespec(int64(20 * time.Millisecond))
+		_ = unix.Nanosleep(&ts, nil)
+	}
+	return queueSeq(r.fd)
+}
