@@ -15,7 +15,7 @@ import (
 type NS struct{ f *os.File }
 
 // New makes a network namespace. It needs CAP_SYS_ADMIN in the user namespace
-// of the caller (unshare(2)); see Reexec for how an ordinary account gets it.
+// of the caller (unshare(2)); see RunIsolated for how an ordinary account gets it.
 func New() (*NS, error) {
 	var ns *NS
 	err := onThread(func() error {
@@ -55,27 +55,32 @@ func (n *NS) Do(fn func() error) error {
 
 // Start starts cmd inside the namespace. The child gets SIGKILL when the thread
 // that started it dies (PR_SET_PDEATHSIG), so Start keeps that thread until
-// the child has ended: call cmd.Wait as usual.
-func (n *NS) Start(cmd *exec.Cmd) error {
+// the child has ended: call cmd.Wait as usual. ended, if not nil, is called once a
+// child that did start has ended, whether or not anybody waits for it.
+func (n *NS) Start(cmd *exec.Cmd, ended func()) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	started := make(chan error, 1)
+	started := make(chan error, 2)
 	go func() {
+		// After the child was started there is nobody to hear of errors, and Do has none.
 		started <- n.Do(func() error {
 			err := cmd.Start()
 			started <- err
-			if err == nil {
-				// WNOWAIT leaves the child for cmd.Wait to reap.
-				for {
-					err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-					if err != unix.EINTR {
-						break
-					}
+			if err != nil {
+				return err
+			}
+			if ended != nil {
+				defer ended()
+			}
+			// WNOWAIT leaves the child for cmd.Wait to reap. ECHILD: that was quicker.
+			for {
+				err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+				if err != unix.EINTR {
+					return nil
 				}
 			}
-			return nil
 		})
 	}()
 	return <-started
@@ -85,11 +90,18 @@ func (n *NS) Start(cmd *exec.Cmd) error {
 func (n *NS) Close() error { return n.f.Close() }
 
 // onThread runs fn on a locked thread that is never unlocked, so that the Go
-// runtime ends the thread instead of reusing it.
+// runtime ends the thread instead of reusing it. The process's first thread is not
+// taken: it cannot end, and /proc/self/net would show its namespace for ever.
 func onThread(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			err := onThread(fn) // on another one, as this one is taken meanwhile
+			runtime.UnlockOSThread()
+			done <- err
+			return
+		}
 		done <- fn()
 	}()
 	return <-done

@@ -1,18 +1,20 @@
 package netns
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
+	"runtime"
+	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
-
-// ErrNoUserNamespace says that this account may not make the namespaces.
-var ErrNoUserNamespace = errors.New("no permission to make a user namespace: as root run 'sysctl -w kernel.apparmor_restrict_unprivileged_userns=0' (Ubuntu) or 'sysctl -w kernel.unprivileged_userns_clone=1' (Debian) or 'sysctl -w user.max_user_namespaces=10000', in a container add --security-opt seccomp=unconfined, or run as root")
 
 // Isolated prepares cmd to start in a fresh network namespace in which it has
 // every capability: as root directly, otherwise inside a new user namespace
@@ -35,6 +37,76 @@ func StartError(err error) error {
 	}
 	return err
 }
+
+// childGrace is how long a child may go on after RunIsolated's context ended,
+// before it gets SIGKILL; chosen by us.
+const childGrace = 5 * time.Second
+
+// RunIsolated runs this program again with args (without the program's name) in
+// namespaces of its own, as Isolated describes, and returns its exit code; 128 plus the
+// signal's number when a signal ended it, as a shell says it. Standard input,
+// output and error are passed on, the network of the child is empty but for lo, and
+// InIsolation tells the child that it is one. The child dies with this process.
+//
+// SIGTERM, SIGHUP and SIGINT are forwarded; SIGINT is not when the terminal has sent
+// it to the child already, because both are in its foreground process group. When
+// ctx ends the child gets SIGTERM, and SIGKILL five seconds later.
+//
+// The error is about starting the child: ErrNoUserNamespace is wrapped where the
+// system forbids the namespaces.
+func RunIsolated(ctx context.Context, args []string) (code int, err error) {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), isolatedEnv+"="+strconv.Itoa(os.Getpid()))
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
+	cmd.WaitDelay = childGrace
+	Isolated(cmd)
+
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer signal.Stop(signals)
+	// PR_SET_PDEATHSIG follows the thread that starts the child (prctl(2)).
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := cmd.Start(); err != nil {
+		return -1, fmt.Errorf("start %s in namespaces of its own: %w", os.Args[0], StartError(err))
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	for {
+		select {
+		case s := <-signals:
+			if s != unix.SIGINT || !inForeground() {
+				// It may have ended just now: Wait tells.
+				_ = cmd.Process.Signal(s)
+			}
+		case err := <-done:
+			st := cmd.ProcessState
+			if st == nil {
+				return -1, fmt.Errorf("wait for %s: %w", os.Args[0], err)
+			}
+			if ws, ok := st.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+				return 128 + int(ws.Signal()), nil
+			}
+			return st.ExitCode(), nil
+		}
+	}
+}
+
+// inForeground reports whether this process belongs to the foreground process
+// group of its terminal.
+func inForeground() bool {
+	tty, err := os.Open("/dev/tty")
+	if err != nil {
+		return false
+	}
+	defer tty.Close()
+	group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
+}
+
+func parent() string { return strconv.Itoa(os.Getppid()) }
 
 // LoopbackUp sets lo up in the calling thread's network namespace.
 func LoopbackUp() error {
