@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -63,6 +64,11 @@ func build(ctx context.Context, s *lab.Scenario, cfg *Config) (_ *Lab, err error
 	if err == nil {
 		err = n.each(ctx, func(i int) error { return n.configure(p, i) })
 	}
+	if err == nil {
+		wait, cancel := context.WithTimeout(ctx, carrierWait)
+		defer cancel()
+		err = n.each(wait, func(i int) error { return awaitCarrier(wait, &p.nodes[i]) })
+	}
 	if err = errors.Join(err, <-watched); err != nil {
 		return nil, err
 	}
@@ -80,8 +86,10 @@ func build(ctx context.Context, s *lab.Scenario, cfg *Config) (_ *Lab, err error
 	return &Lab{A: host(0, "a"), B: host(1, "b"), net: n}, nil
 }
 
-// mtu of every cable, that of Ethernet.
-const mtu = 1500
+const (
+	mtu        = 1500 // of every cable, that of Ethernet
+	firstIndex = 100  // of an interface's numbers that we choose
+)
 
 // explain adds what to do to an error for lack of permission.
 func explain(err error) error {
@@ -175,13 +183,16 @@ func (n *network) addCables(ctx context.Context, p *plan) error {
 		return fmt.Errorf("open rtnetlink: %w", err)
 	}
 	defer h.Close()
-	for _, c := range p.cables {
+	for i, c := range p.cables {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		a, b := p.port(c.a), p.port(c.b)
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.MTU, attrs.HardwareAddr = a.name, mtu, a.mac
+		// The kernel picks 2, 3 and so on for the other end. Were both numbers the same, it would take
+		// the pair for an ordinary interface and report it up a second later (linkwatch_urgent_event).
+		attrs.Index = firstIndex + i
 		attrs.Namespace = netlink.NsFd(n.nodes[c.a[0]].ns.Fd())
 		veth := &netlink.Veth{LinkAttrs: attrs, PeerName: b.name, PeerHardwareAddr: b.mac,
 			PeerNamespace: netlink.NsFd(n.nodes[c.b[0]].ns.Fd())}
@@ -236,6 +247,45 @@ func (n *network) configure(p *plan, i int) error {
 	}
 	return nil
 }
+
+// awaitCarrier waits until every interface of the namespace of the calling thread can
+// send. The kernel tells an interface that its other end is up by a work queue (linkwatch),
+// and what is sent before that is lost.
+func awaitCarrier(ctx context.Context, np *nodePlan) error {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open rtnetlink: %w", err)
+	}
+	defer h.Close()
+	for {
+		links, err := h.LinkList()
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return fmt.Errorf("list interfaces: %w", err)
+		}
+		up := 0
+		for _, l := range links {
+			if l.Type() == "veth" && l.Attrs().OperState == netlink.OperUp {
+				up++
+			}
+		}
+		if up == len(np.ports) {
+			return nil
+		}
+		timer := time.NewTimer(carrierPoll)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("%d of %d interfaces are up: %w", up, len(np.ports), ctx.Err())
+		case <-timer.C:
+		}
+	}
+}
+
+// Chosen by us.
+const (
+	carrierPoll = 500 * time.Microsecond
+	carrierWait = 5 * time.Second // then something is wrong
+)
 
 // watch opens the sockets of link and lanes.
 func (n *network) watch(cfg *Config) error {
