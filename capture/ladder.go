@@ -1,0 +1,1018 @@
+package capture
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/synpunch/synpunch/rawtcp"
+)
+
+// The lanes of a ladder with both NATs, from left to right.
+const (
+	LaneA    = EndA
+	LaneNATA = "nat-a"
+	LaneNATB = "nat-b"
+	LaneB    = EndB
+)
+
+// Ladder is a picture of a handshake in text: one vertical lane for each place,
+// time running down, one arrow for each packet.
+//
+//	    ms    a                                          b
+//	          │                                          │
+//	  0.000   ├─ SYN seq 0 ─────────────────── ╌ ╌       │
+//	 +0.021   │       ╌ ╌ ─────────────────── SYN seq 0 ─┤
+//	+10.010   │                    × the SYNs met here   │
+//	+20.013   │       ╌ ╌ ─────────────────── SYN seq 0 ▶│
+//
+// A packet that several lanes saw is one arrow through them as long as nothing
+// else happened meanwhile. Otherwise it is drawn in parts: what fades out was
+// under way, and fades in again where it arrived. An arrow that ends with x was
+// not seen at the next lane.
+type Ladder struct {
+	Lanes  []string // two to four names, left (a's side) to right (b's side)
+	Notes  []string // one for each lane, drawn below its name where there is room; nil = none
+	Events []Event  // Where names the lane; all others were seen by one capture point somewhere between the outer lanes
+	// Crossing is drawn where the SYNs met; nil = none.
+	Crossing *Crossing
+	// Reference is what the times count from; zero = the first event.
+	Reference time.Time
+	// Omitted is the number of packets after the last event.
+	Omitted int
+}
+
+// LadderConfig sets how a ladder looks. Nil works.
+type LadderConfig struct {
+	Width int  // columns; 0 = 80; from 110 on notes stand in a column of their own; at least 60
+	ASCII bool // no character beyond ASCII
+	Color bool // ANSI colours
+}
+
+const (
+	defaultWidth = 80
+	minWidth     = 60
+	wideWidth    = 110
+)
+
+func (c *LadderConfig) get() LadderConfig {
+	var v LadderConfig
+	if c != nil {
+		v = *c
+	}
+	if v.Width == 0 {
+		v.Width = defaultWidth
+	}
+	v.Width = max(v.Width, minWidth)
+	return v
+}
+
+// WriteLadder writes the story of one flow: ends, verdict, ladder, and what
+// became of the flow.
+func WriteLadder(w io.Writer, tl *Timeline, cfg *LadderConfig) error {
+	c := cfg.get()
+	var p page
+	p.text(styleBold, "a "+tl.Flow.A.String()+"   b "+tl.Flow.B.String()+incarnationWords(tl))
+	p.wrap(styleNone, c.Width, "", verdictLine(tl.Verdict, tl.Detail))
+	p.text(styleNone, "")
+	tl.Ladder().draw(&p, c)
+	p.text(styleNone, "")
+	for _, line := range tl.Facts() {
+		p.wrap(styleNone, c.Width, "", line)
+	}
+	return p.write(w, c)
+}
+
+func incarnationWords(tl *Timeline) string {
+	if tl.Incarnation > 1 {
+		return fmt.Sprintf("   (%s on these ports)", ordinal(tl.Incarnation))
+	}
+	return ""
+}
+
+func ordinal(n int) string {
+	switch {
+	case n%100/10 == 1:
+	case n%10 == 1:
+		return fmt.Sprintf("%dst", n)
+	case n%10 == 2:
+		return fmt.Sprintf("%dnd", n)
+	case n%10 == 3:
+		return fmt.Sprintf("%drd", n)
+	}
+	return fmt.Sprintf("%dth", n)
+}
+
+func verdictLine(v Verdict, detail string) string {
+	if detail == "" {
+		return v.Words()
+	}
+	return v.Words() + ": " + detail
+}
+
+// Ladder is the flow's ladder with two lanes.
+func (tl *Timeline) Ladder() *Ladder {
+	l := &Ladder{
+		Lanes: []string{EndA, EndB}, Events: tl.Events, Crossing: tl.Crossing,
+		Reference: tl.Reference, Omitted: tl.Omitted,
+	}
+	switch {
+	case tl.A.Local:
+		l.Notes = []string{"captured here", ""}
+	case tl.B.Local:
+		l.Notes = []string{"", "captured here"}
+	}
+	return l
+}
+
+// Facts are sentences on what was agreed and what became of the flow.
+func (tl *Timeline) Facts() []string {
+	var lines []string
+	if tl.Established {
+		s := "established " + signedMS(tl.EstablishedAt) + " ms"
+		if tl.RoundTrip > 0 {
+			s += ", round trip " + inMS(tl.RoundTrip)
+		}
+		if agreed := tl.agreedWords(); agreed != "" {
+			s += "; " + agreed
+		}
+		lines = append(lines, s)
+	}
+	if tl.A.Sent+tl.B.Sent > 0 {
+		s := fmt.Sprintf("data a→b %s, b→a %s", tl.A.dataWords(), tl.B.dataWords())
+		if tl.Established || tl.Verdict == Incomplete {
+			s += "; " + tl.repeatWords()
+		}
+		lines = append(lines, s)
+	} else if n := tl.Retransmissions; n > 0 {
+		lines = append(lines, plural(n, "retransmission"))
+	}
+	if words := closedWords[tl.Closed]; words != "" {
+		lines = append(lines, words)
+	}
+	if n := tl.A.Missed + tl.B.Missed; n > 0 {
+		lines = append(lines, fmt.Sprintf("%s acknowledged that this capture does not have: it dropped packets or began late", bytesWords(n)))
+	}
+	return lines
+}
+
+var closedWords = map[string]string{
+	ClosedHalf:     "one end sent FIN",
+	ClosedFIN:      "closed by FIN from both ends",
+	ClosedResetA:   "ended by RST from a",
+	ClosedResetB:   "ended by RST from b",
+	ClosedReplaced: "ended by a new SYN on the same ports",
+}
+
+func (tl *Timeline) agreedWords() string {
+	var parts []string
+	if tl.A.MSS > 0 || tl.B.MSS > 0 {
+		parts = append(parts, fmt.Sprintf("mss %d/%d", tl.A.MSS, tl.B.MSS))
+	}
+	if tl.SACK {
+		parts = append(parts, "sack")
+	}
+	if tl.Timestamps {
+		parts = append(parts, "timestamps")
+	}
+	if tl.WindowScaling {
+		parts = append(parts, fmt.Sprintf("wscale %d/%d", *tl.A.WScale, *tl.B.WScale))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (tl *Timeline) repeatWords() string {
+	handshake := tl.Retransmissions - tl.DataRetransmissions
+	switch {
+	case tl.Retransmissions == 0:
+		return "no retransmission"
+	case handshake == 0:
+		return plural(tl.DataRetransmissions, "retransmission")
+	case tl.DataRetransmissions == 0:
+		return plural(handshake, "retransmission") + " in the handshake, none of data"
+	}
+	return fmt.Sprintf("%s in the handshake, %d of data", plural(handshake, "retransmission"), tl.DataRetransmissions)
+}
+
+// dataWords says how much of one end's data the other acknowledged.
+func (s *Side) dataWords() string {
+	if s.Acked == s.Sent {
+		return bytesWords(s.Acked)
+	}
+	return fmt.Sprintf("%s (%s acknowledged)", bytesWords(s.Sent), bytesWords(s.Acked))
+}
+
+func bytesWords(n int64) string {
+	const units = "KMGTPE"
+	if n < 10<<10 {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, i := float64(n)/1024, 0
+	for v >= 1024 && i < len(units)-1 {
+		v /= 1024
+		i++
+	}
+	if v == math.Trunc(v) {
+		return fmt.Sprintf("%.0f %ciB", v, units[i])
+	}
+	return fmt.Sprintf("%.1f %ciB", v, units[i])
+}
+
+// WriteLadder writes the story of a joined flow.
+func (j *Joined) WriteLadder(w io.Writer, cfg *LadderConfig) error {
+	c := cfg.get()
+	var p page
+	if j.rewritten {
+		p.text(styleBold, "at a: "+j.FlowA.String()+"   at b: "+j.FlowB.String())
+	} else {
+		p.text(styleBold, "a "+j.FlowA.A.String()+"   b "+j.FlowA.B.String())
+	}
+	p.wrap(styleNone, c.Width, "", verdictLine(j.Verdict, j.Detail))
+	p.text(styleNone, "")
+	j.Ladder().draw(&p, c)
+	p.text(styleNone, "")
+	line := j.OffsetWords()
+	if j.DelayAB != 0 && j.DelayBA != 0 {
+		line += fmt.Sprintf("; shortest delay a→b %s, b→a %s", inMS(j.DelayAB), inMS(j.DelayBA))
+	}
+	p.wrap(styleNone, c.Width, "", line)
+	if lost := j.LostAB + j.LostBA; lost > 0 {
+		p.wrap(styleNone, c.Width, "", fmt.Sprintf("packets of the opening that did not arrive: %d of a, %d of b", j.LostAB, j.LostBA))
+	}
+	best := j.A
+	if !best.Established && j.B.Established {
+		best = j.B
+	}
+	for _, line := range best.Facts() {
+		p.wrap(styleNone, c.Width, "", line)
+	}
+	return p.write(w, c)
+}
+
+// Ladder is the flow's ladder with two lanes, each packet seen at both.
+func (j *Joined) Ladder() *Ladder {
+	return &Ladder{
+		Lanes: []string{EndA, EndB}, Events: j.Events, Crossing: j.Crossing, Reference: j.Reference,
+		Notes: []string{j.FlowA.A.String(), j.FlowB.B.String()},
+	}
+}
+
+// Write draws the ladder.
+func (l *Ladder) Write(w io.Writer, cfg *LadderConfig) error {
+	c := cfg.get()
+	var p page
+	l.draw(&p, c)
+	return p.write(w, c)
+}
+
+// style is the look of a cell.
+type style uint8
+
+const (
+	styleNone style = iota
+	styleBold
+	styleDim
+	styleA
+	styleB
+	styleBad
+	styleMet
+)
+
+// ANSI colours, ECMA-48 SGR.
+var styleCodes = [...]string{
+	styleNone: "", styleBold: "1", styleDim: "2", styleA: "36", styleB: "33", styleBad: "31", styleMet: "1;32",
+}
+
+type cell struct {
+	r rune
+	s style
+}
+
+// page collects lines.
+type page struct{ lines [][]cell }
+
+func (p *page) text(s style, text string) {
+	line := make([]cell, 0, len(text))
+	for _, r := range text {
+		line = append(line, cell{r, s})
+	}
+	p.lines = append(p.lines, line)
+}
+
+// wrap writes text in lines of at most width columns; the second and further
+// ones are indented by two more than the first.
+func (p *page) wrap(s style, width int, indent, text string) {
+	for i, line := range wrapText(text, width-utf8.RuneCountInString(indent), 2) {
+		if i > 0 {
+			line = "  " + line
+		}
+		p.text(s, indent+line)
+	}
+}
+
+// wrapText breaks text at spaces; all lines but the first are shorter by less.
+func wrapText(text string, width, less int) []string {
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		room := width
+		if len(lines) > 0 {
+			room -= less
+		}
+		switch {
+		case line == "":
+			line = word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= room:
+			line += " " + word
+		default:
+			lines = append(lines, line)
+			line = word
+		}
+	}
+	if line != "" {
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// asciiOf spells what ASCII lacks.
+var asciiOf = map[rune]string{
+	'│': "|", '├': "|", '┤': "|", '┼': "+", '─': "-", '╌': "-", '▶': ">", '◀': "<", '×': "X", '⋮': ":",
+	'µ': "u", '±': "+-", '→': "->", '·': "-", '…': "...",
+}
+
+func (p *page) write(w io.Writer, c LadderConfig) error {
+	var b strings.Builder
+	for _, line := range p.lines {
+		end := len(line)
+		for end > 0 && line[end-1].r == ' ' {
+			end--
+		}
+		now := styleNone
+		for _, x := range line[:end] {
+			if c.Color && x.s != now && x.r != ' ' {
+				if now != styleNone {
+					b.WriteString("\x1b[0m")
+				}
+				if x.s != styleNone {
+					b.WriteString("\x1b[" + styleCodes[x.s] + "m")
+				}
+				now = x.s
+			}
+			if s, ok := asciiOf[x.r]; ok && c.ASCII {
+				b.WriteString(s)
+			} else if c.ASCII && x.r > 126 {
+				b.WriteByte('?')
+			} else {
+				b.WriteRune(x.r)
+			}
+		}
+		if now != styleNone {
+			b.WriteString("\x1b[0m")
+		}
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// path is one packet on its way: where it was seen, in order of travel.
+type path struct {
+	sights []sight
+	dir    int // +1 from a, -1 from b
+}
+
+type sight struct {
+	lane int
+	e    *Event
+}
+
+// row is one line of the ladder: a part of a path, or words.
+type row struct {
+	at       time.Time
+	hasTime  bool
+	order    int
+	path     *path
+	from, to int  // sights of the path, both included
+	met      bool // where the SYNs met
+	words    string
+}
+
+// sketch is a ladder being drawn.
+type sketch struct {
+	*Ladder
+	c       LadderConfig
+	x       []int // columns of the lanes
+	timeEnd int   // column after the times
+	notesAt int   // column of the notes, 0 = they stand below
+	long    bool  // room for "seq"
+	ref     time.Time
+	point   bool // one capture point somewhere: events name no lane
+}
+
+func (l *Ladder) draw(p *page, c LadderConfig) {
+	if len(l.Lanes) < 2 || len(l.Events) == 0 {
+		return
+	}
+	k := &sketch{Ladder: l, c: c, ref: l.Reference}
+	if k.ref.IsZero() {
+		k.ref = l.Events[0].Time
+	}
+	rows := k.rows()
+	k.layout(rows)
+	k.head(p)
+	for i := range rows {
+		k.drawRow(p, &rows[i])
+	}
+	p.lines = append(p.lines, k.blank())
+}
+
+// rows arranges what happened by time.
+func (k *sketch) rows() []row {
+	paths := k.paths()
+	var all []sight
+	for _, p := range paths {
+		all = append(all, p.sights...)
+	}
+	var rows []row
+	order := 0
+	for _, p := range paths {
+		from := 0
+		for i := range p.sights {
+			if i+1 < len(p.sights) && !k.split(all, p.sights[i], p.sights[i+1]) {
+				continue
+			}
+			rows = append(rows, row{at: p.sights[from].e.Time, hasTime: true, order: order, path: p, from: from, to: i})
+			order++
+			from = i + 1
+		}
+		if n := p.sights[0].e.Omitted; n > 0 {
+			rows = append(rows, row{at: p.sights[0].e.Time, order: -1, words: k.omittedWords(n, p.sights[0])})
+		}
+	}
+	if k.Omitted > 0 {
+		last := k.Events[len(k.Events)-1].Time
+		rows = append(rows, row{at: last, order: order + 1, words: k.omittedWords(k.Omitted, sight{})})
+	}
+	if c := k.Crossing; c != nil && !c.Met.IsZero() {
+		rows = append(rows, row{at: c.Met, hasTime: true, order: order, met: true})
+	}
+	slices.SortStableFunc(rows, func(x, y row) int {
+		if d := x.at.Compare(y.at); d != 0 {
+			return d
+		}
+		return x.order - y.order
+	})
+	return rows
+}
+
+func (k *sketch) omittedWords(n int, s sight) string {
+	words := "⋮ " + plural(n, "packet") + " not listed"
+	if !k.point && s.e != nil {
+		words += " (at " + k.Lanes[s.lane] + ")"
+	}
+	return words
+}
+
+// split reports whether something happened between two sights of a packet that
+// the reader must see in order: anything at all on a long way, on a hop of
+// less than 200 µs only what the same two lanes saw.
+func (k *sketch) split(all []sight, s, t sight) bool {
+	const hop = 200 * time.Microsecond
+	short := t.e.Time.Sub(s.e.Time) < hop
+	for _, o := range all {
+		if o.e == s.e || o.e == t.e || short && o.lane != s.lane && o.lane != t.lane {
+			continue
+		}
+		if o.e.Time.After(s.e.Time) && o.e.Time.Before(t.e.Time) {
+			return true
+		}
+	}
+	return false
+}
+
+// paths follows each packet from lane to lane.
+func (k *sketch) paths() []*path {
+	lane := make(map[string]int, len(k.Lanes))
+	for i, name := range k.Lanes {
+		lane[name] = i
+	}
+	k.point = true
+	for i := range k.Events {
+		if _, ok := lane[k.Events[i].Where]; ok {
+			k.point = false
+		}
+	}
+	var paths []*path
+	if k.point {
+		for i := range k.Events {
+			e := &k.Events[i]
+			p := &path{dir: 1, sights: []sight{{0, e}, {len(k.Lanes) - 1, e}}}
+			if e.From == EndB {
+				p.dir = -1
+				slices.Reverse(p.sights)
+			}
+			paths = append(paths, p)
+		}
+		return paths
+	}
+	at := make([][]Event, len(k.Lanes))
+	for i := range k.Events {
+		if n, ok := lane[k.Events[i].Where]; ok {
+			at[n] = append(at[n], k.Events[i])
+		}
+	}
+	for _, events := range at {
+		slices.SortStableFunc(events, func(x, y Event) int { return x.Time.Compare(y.Time) })
+	}
+	for _, end := range []string{EndA, EndB} {
+		dir, first := 1, 0
+		if end == EndB {
+			dir, first = -1, len(at)-1
+		}
+		of := make(map[*Event]*path) // paths by their last sight
+		for n := first; n >= 0 && n < len(at); n += dir {
+			taken := make(map[*Event]bool)
+			// The lane before is where it comes from; if a capture missed it
+			// there, the one before that.
+			for back := n - dir; back >= 0 && back < len(at); back -= dir {
+				var here, there []Event
+				index := make(map[int]*Event)
+				for i := range at[n] {
+					if !taken[&at[n][i]] {
+						index[len(here)] = &at[n][i]
+						here = append(here, at[n][i])
+					}
+				}
+				from := make(map[int]*Event)
+				for i := range at[back] {
+					if of[&at[back][i]] != nil {
+						from[len(there)] = &at[back][i]
+						there = append(there, at[back][i])
+					}
+				}
+				for _, m := range matchEvents(there, here, end, true) {
+					src, dst := from[indexOf(there, m[0])], index[indexOf(here, m[1])]
+					p := of[src]
+					delete(of, src)
+					p.sights = append(p.sights, sight{n, dst})
+					of[dst] = p
+					taken[dst] = true
+				}
+			}
+			for i := range at[n] {
+				if e := &at[n][i]; e.From == end && !taken[e] {
+					p := &path{dir: dir, sights: []sight{{n, e}}}
+					of[e] = p
+					paths = append(paths, p)
+				}
+			}
+		}
+	}
+	slices.SortStableFunc(paths, func(x, y *path) int { return x.sights[0].e.Time.Compare(y.sights[0].e.Time) })
+	return paths
+}
+
+// indexOf is where e stands in the list that it is an element of.
+func indexOf(list []Event, e *Event) int {
+	for i := range list {
+		if &list[i] == e {
+			return i
+		}
+	}
+	return -1
+}
+
+// layout places the columns.
+func (k *sketch) layout(rows []row) {
+	width := len("+0000.000")
+	for i := range rows {
+		if rows[i].hasTime {
+			width = max(width, len(signedMS(rows[i].at.Sub(k.ref))))
+		}
+	}
+	k.timeEnd = 1 + width
+	left := k.timeEnd + 3
+	last := k.c.Width - 2 - utf8.RuneCountInString(k.Lanes[len(k.Lanes)-1])/2
+	if k.c.Width >= wideWidth {
+		notes := max(k.c.Width/3-4, 32)
+		k.notesAt = k.c.Width - notes
+		last = k.notesAt - 3
+	}
+	n := len(k.Lanes) - 1
+	for i := range k.Lanes {
+		k.x = append(k.x, left+(last-left)*i/n)
+	}
+	k.long = k.x[1]-k.x[0] >= 34
+}
+
+// blank is a line with nothing but the lanes.
+func (k *sketch) blank() []cell {
+	line := make([]cell, max(k.c.Width, k.x[len(k.x)-1]+1))
+	for i := range line {
+		line[i] = cell{' ', styleNone}
+	}
+	for _, x := range k.x {
+		line[x] = cell{'│', styleDim}
+	}
+	return line
+}
+
+func put(line []cell, x int, s style, text string) {
+	for _, r := range text {
+		if x >= 0 && x < len(line) {
+			line[x] = cell{r, s}
+		}
+		x++
+	}
+}
+
+// head writes the names of the lanes and what stands below them.
+func (k *sketch) head(p *page) {
+	line := make([]cell, k.c.Width)
+	for i := range line {
+		line[i] = cell{' ', styleNone}
+	}
+	put(line, k.timeEnd-2, styleDim, "ms")
+	for i, name := range k.Lanes {
+		n := utf8.RuneCountInString(name)
+		put(line, min(max(k.x[i]-n/2, 0), k.c.Width-n), k.laneStyle(i), name)
+	}
+	p.lines = append(p.lines, line)
+	line = k.blank()
+	if len(k.Notes) == len(k.Lanes) {
+		free := 0
+		for i, note := range k.Notes {
+			n := utf8.RuneCountInString(note)
+			at := k.x[i] + 2
+			if i == len(k.Lanes)-1 {
+				at = k.x[i] - 1 - n
+			}
+			edge := k.c.Width
+			if i+1 < len(k.Lanes) {
+				edge = k.x[i+1] - 1
+			}
+			if n == 0 || at < free || at+n > edge {
+				continue
+			}
+			put(line, at, styleDim, note)
+			free = at + n + 1
+		}
+	}
+	p.lines = append(p.lines, line)
+}
+
+func (k *sketch) laneStyle(i int) style {
+	switch i {
+	case 0:
+		return styleA
+	case len(k.Lanes) - 1:
+		return styleB
+	}
+	return styleBold
+}
+
+func (k *sketch) drawRow(p *page, r *row) {
+	line := k.blank()
+	if r.hasTime {
+		t := signedMS(r.at.Sub(k.ref))
+		put(line, k.timeEnd-len(t), styleNone, t)
+	}
+	var notes []string
+	s := styleDim
+	dir := 1
+	switch {
+	case r.met:
+		k.drawMet(line)
+	case r.words != "":
+		x := k.x[0] + (k.x[len(k.x)-1]-k.x[0]-utf8.RuneCountInString(r.words))/2
+		put(line, x, styleDim, r.words)
+	default:
+		notes = k.drawPath(line, r)
+		dir = r.path.dir
+		if r.path.sights[0].e.Flags&rawtcp.RST != 0 || r.path.sights[0].e.ICMP != "" {
+			s = styleBad
+		}
+	}
+	p.lines = append(p.lines, line)
+	k.notes(p, notes, s, r, dir)
+}
+
+// drawMet draws the place where the SYNs were at the same time.
+func (k *sketch) drawMet(line []cell) {
+	l, r := k.meetingLanes()
+	span := k.x[r] - k.x[l]
+	x := k.x[l] + int(math.Round(k.Crossing.Fraction()*float64(span)))
+	x = min(max(x, k.x[l]+1), k.x[r]-1)
+	words := "the SYNs met here"
+	if k.point {
+		words = "the SYNs met about here"
+	}
+	put(line, x, styleMet, "×")
+	n := utf8.RuneCountInString(words)
+	if right := k.x[len(k.x)-1] - x; right-3 >= n {
+		put(line, x+2, styleMet, words)
+	} else {
+		put(line, x-1-n, styleMet, words)
+	}
+}
+
+// meetingLanes are those between which the SYNs crossed.
+func (k *sketch) meetingLanes() (l, r int) {
+	l, r = 0, len(k.Lanes)-1
+	if i := slices.Index(k.Lanes, LaneNATA); i >= 0 {
+		l = i
+	}
+	if i := slices.Index(k.Lanes, LaneNATB); i >= 0 {
+		r = i
+	}
+	return l, r
+}
+
+// drawPath draws a part of a packet's way and returns what did not fit.
+func (k *sketch) drawPath(line []cell, r *row) []string {
+	p := r.path
+	first, last := p.sights[r.from], p.sights[r.to]
+	e := first.e
+	st := styleA
+	if p.dir < 0 {
+		st = styleB
+	}
+	bad := e.Flags&rawtcp.RST != 0 || e.ICMP != ""
+	if bad {
+		st = styleBad
+	}
+	arrives := r.from > 0            // it left on a row above
+	leaves := r.to < len(p.sights)-1 // it arrives on a row below
+	edge := last.lane+p.dir < 0 || last.lane+p.dir >= len(k.Lanes)
+	lost := !leaves && !edge
+	began := p.sights[0].lane // where it was seen first
+	home := began == 0 && p.dir > 0 || began == len(k.Lanes)-1 && p.dir < 0
+
+	// Lines, lane by lane in the direction of travel.
+	if arrives {
+		k.fade(line, p.sights[r.from-1].lane, first.lane, st, p.dir, true)
+	}
+	for i := r.from; i < r.to; i++ {
+		k.stroke(line, p.sights[i].lane, p.sights[i+1].lane, st)
+	}
+	switch {
+	case leaves:
+		k.fade(line, last.lane, p.sights[r.to+1].lane, st, p.dir, false)
+	case lost:
+		x := k.fade(line, last.lane, last.lane+p.dir, st, p.dir, false)
+		line[x] = cell{'x', styleBad}
+	}
+	for i := r.from; i <= r.to; i++ {
+		x := k.x[p.sights[i].lane]
+		switch {
+		case i == 0 && p.dir > 0:
+			line[x] = cell{'├', st}
+		case i == 0:
+			line[x] = cell{'┤', st}
+		case i == len(p.sights)-1 && edge && p.dir > 0:
+			line[x-1] = cell{'▶', st}
+		case i == len(p.sights)-1 && edge:
+			line[x+1] = cell{'◀', st}
+		default:
+			line[x] = cell{'┼', st}
+		}
+	}
+
+	// The words on the line, next to the lane that the row is about.
+	var notes []string
+	gapFrom, gapTo, near, faded := 0, 0, 0, false
+	switch {
+	case r.from < r.to && !arrives:
+		gapFrom, gapTo, near = first.lane, p.sights[r.from+1].lane, first.lane
+	case r.from < r.to:
+		gapFrom, gapTo, near = p.sights[r.to-1].lane, last.lane, last.lane
+	case arrives && !leaves:
+		gapFrom, gapTo, near, faded = p.sights[r.from-1].lane, first.lane, first.lane, true
+	case lost:
+		gapFrom, gapTo, near, faded = last.lane, last.lane+p.dir, last.lane, true
+	case leaves:
+		gapFrom, gapTo, near, faded = last.lane, p.sights[r.to+1].lane, last.lane, true
+	default: // seen at its last lane only
+		return append(k.describe(e, 0, nil), "seen here only")
+	}
+	room := abs(k.x[gapTo]-k.x[gapFrom]) - 1 - 5
+	if faded {
+		room -= 5
+	}
+	// How long it took, where both ends of the way are on this row.
+	took := ""
+	if r.from < r.to && !k.point {
+		took = inMS(last.e.Time.Sub(first.e.Time))
+	}
+	var label string
+	notes = k.describe(e, room, &label)
+	k.label(line, near, abs(k.x[gapTo]-k.x[gapFrom]), near == gapFrom, p.dir, label, st)
+	if took != "" {
+		lastGap := abs(k.x[last.lane] - k.x[p.sights[r.to-1].lane])
+		free := lastGap - 8
+		if r.to-1 == r.from && near != last.lane || r.to-1 == r.from {
+			free -= utf8.RuneCountInString(label)
+		}
+		if near == gapFrom && free >= utf8.RuneCountInString(took) {
+			k.label(line, last.lane, lastGap, false, p.dir, took, styleDim)
+		}
+	}
+	if arrives {
+		return nil // said where it left
+	}
+	if !home {
+		notes = append(notes, "first seen at "+k.Lanes[began])
+	}
+	if n := len(p.sights); !edgeLane(p.sights[n-1].lane, p.dir, len(k.Lanes)) {
+		notes = append(notes, "not seen at "+k.Lanes[p.sights[n-1].lane+p.dir])
+	}
+	return notes
+}
+
+func edgeLane(lane, dir, n int) bool { return lane+dir < 0 || lane+dir >= n }
+
+func abs(n int) int {
+	if n < 0 {
+		return -n
+	}
+	return n
+}
+
+// stroke draws a line from lane to lane, through the lanes between.
+func (k *sketch) stroke(line []cell, from, to int, st style) {
+	lo, hi := min(k.x[from], k.x[to]), max(k.x[from], k.x[to])
+	for x := lo + 1; x < hi; x++ {
+		line[x] = cell{'─', st}
+	}
+	for n := min(from, to) + 1; n < max(from, to); n++ {
+		line[k.x[n]] = cell{'┼', st}
+	}
+}
+
+// fade draws a line that ends (or, with in, begins) in the open, and returns
+// the column of its open end.
+func (k *sketch) fade(line []cell, from, to int, st style, dir int, in bool) int {
+	k.stroke(line, from, to, st)
+	// The open end is cleared next to the far lane.
+	x, step := k.x[to]-dir, -dir
+	if in {
+		x, step = k.x[from]+dir, dir
+	}
+	mark := "  ╌ ╌ "
+	open := x
+	for i, r := range []rune(mark) {
+		line[x] = cell{r, st}
+		if i == 2 {
+			open = x
+		}
+		x += step
+	}
+	return open
+}
+
+// label writes words on a line next to a lane. after says that the line leaves
+// that lane, otherwise it arrives there.
+func (k *sketch) label(line []cell, lane, gap int, after bool, dir int, words string, st style) {
+	if words == "" {
+		return
+	}
+	words = " " + words + " "
+	n := utf8.RuneCountInString(words)
+	x := k.x[lane]
+	right := after == (dir > 0) // the line is on the right of the lane
+	at := x + 2
+	if !right {
+		at = x - 1 - n
+	}
+	if !after { // room for the head
+		if right {
+			at++
+		} else {
+			at--
+		}
+	}
+	put(line, at, st, words)
+}
+
+// describe chooses the longest words for a packet that fit into room, and
+// returns the rest as notes.
+func (k *sketch) describe(e *Event, room int, label *string) []string {
+	var choices []string
+	var notes []string
+	seq, ack := "", ""
+	if e.Flags&rawtcp.RST == 0 || e.RelSeq != 0 || e.Flags&rawtcp.ACK == 0 {
+		seq = fmt.Sprintf(" %d", e.RelSeq)
+		if k.long {
+			seq = " seq" + seq
+		}
+	}
+	if e.Flags&rawtcp.ACK != 0 {
+		ack = fmt.Sprintf(" ack %d", e.RelAck)
+	}
+	size := ""
+	if e.Len > 0 {
+		size = fmt.Sprintf(" len %d", e.Len)
+	}
+	flags := e.Flags.String()
+	switch {
+	case e.ICMP != "":
+		choices = []string{"ICMP " + e.ICMP, e.ICMP, "ICMP"}
+		if e.Src.Addr().IsValid() {
+			notes = append(notes, "from "+e.Src.Addr().String())
+		}
+	case e.Options != "":
+		choices = []string{
+			flags + seq + ack + size + "  " + e.Options,
+			flags + seq + ack + size, flags + seq + ack, flags,
+		}
+	case e.Len > 0:
+		choices = []string{flags + seq + ack + size, flags + seq + size, flags + size, fmt.Sprintf("data %d", e.Len), flags}
+	default:
+		choices = []string{flags + seq + ack, flags + ack, flags}
+	}
+	chosen := ""
+	for _, words := range choices {
+		if utf8.RuneCountInString(words) <= room {
+			chosen = words
+			break
+		}
+	}
+	switch {
+	case e.ICMP != "" && !strings.Contains(chosen, e.ICMP):
+		notes = append([]string{"ICMP " + e.ICMP}, notes...)
+	case chosen == "":
+		notes = append(notes, choices[0])
+	case e.Options != "" && !strings.Contains(chosen, e.Options):
+		notes = append(notes, e.Options)
+	}
+	if label != nil {
+		*label = chosen
+	}
+	if e.Retransmission {
+		notes = append(notes, "retransmission")
+	}
+	if e.TTL > 0 && e.TTL < 30 && e.bareSYN() {
+		notes = append(notes, fmt.Sprintf("ttl %d", e.TTL))
+	}
+	if e.Note != "" {
+		notes = append(notes, e.Note)
+	}
+	return notes
+}
+
+// notes writes what did not fit on the arrow: beside it where the page is wide,
+// and below it otherwise.
+func (k *sketch) notes(p *page, notes []string, st style, r *row, dir int) {
+	if len(notes) == 0 {
+		return
+	}
+	text := strings.Join(notes, "; ")
+	if st != styleBad {
+		st = styleDim
+	}
+	if k.notesAt > 0 {
+		for i, words := range wrapText(text, k.c.Width-k.notesAt, 0) {
+			if i > 0 {
+				p.lines = append(p.lines, k.blank())
+			}
+			put(p.lines[len(p.lines)-1], k.notesAt, st, words)
+		}
+		return
+	}
+	// Below, beginning at the lane that it left, or ending there.
+	lane := r.path.sights[r.from].lane
+	lo, hi := k.x[lane]+3, k.x[len(k.x)-1]-2
+	if dir < 0 {
+		lo, hi = k.x[0]+3, k.x[lane]-2
+	}
+	if hi-lo < 24 { // next to the outer lane: turn around
+		lo, hi = k.x[0]+3, k.x[len(k.x)-1]-2
+	}
+	for _, words := range wrapText(text, hi-lo, 0) {
+		line := k.blank()
+		n := utf8.RuneCountInString(words)
+		at := lo
+		if dir < 0 {
+			at = hi - n
+		}
+		for x := at - 1; x <= at+n && x < len(line); x++ {
+			line[x] = cell{' ', styleNone}
+		}
+		put(line, at, st, words)
+		p.lines = append(p.lines, line)
+	}
+}
+
+// signedMS prints a time of the ladder: milliseconds with microseconds.
+func signedMS(d time.Duration) string {
+	d = d.Round(time.Microsecond)
+	if d == 0 {
+		return "0.000"
+	}
+	return fmt.Sprintf("%+.3f", float64(d)/float64(time.Millisecond))
+}
