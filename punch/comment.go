@@ -1,0 +1,56 @@
+package punch
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/synpunch/synpunch/capture"
+	"github.com/synpunch/synpunch/rawtcp"
+)
+
+// commenter finds words for our own handshake packets, for people who open the
+// capture in Wireshark.
+type commenter struct {
+	plan    Plan
+	syns    int
+	peerSYN time.Time
+	acked   bool
+}
+
+// comment returns the words for the next packet of the flow, "" for most.
+func (c *commenter) comment(p *capture.Packet) string {
+	s, err := rawtcp.Parse(p.Data)
+	if err != nil {
+		return ""
+	}
+	ours := s.Src == c.plan.Local && p.Dir == capture.DirOut
+	switch {
+	case !ours && s.Src == c.plan.Remote && s.Flags&rawtcp.SYN != 0:
+		c.peerSYN = p.Time
+		return ""
+	case !ours:
+		return ""
+	case s.Flags == rawtcp.SYN && c.plan.Strategy == Prime && s.TTL == c.plan.TTL:
+		return fmt.Sprintf("SYN with TTL %d: ends between the NATs and opens our own", s.TTL)
+	case s.Flags == rawtcp.SYN:
+		c.syns++
+		if c.syns > 1 {
+			return fmt.Sprintf("SYN again (%d)", c.syns)
+		}
+		if c.plan.At.IsZero() {
+			return "SYN, due at once"
+		}
+		return fmt.Sprintf("SYN, due %s, sent %s", c.plan.At.UTC().Format("15:04:05.000000"), micros(p.Time.Sub(c.plan.At)))
+	case s.Flags == rawtcp.SYN|rawtcp.ACK && !c.peerSYN.IsZero():
+		return fmt.Sprintf("SYN-ACK, %s after the peer's SYN", micros(p.Time.Sub(c.peerSYN)))
+	case s.Flags == rawtcp.ACK && !c.acked && !c.peerSYN.IsZero():
+		c.acked = true
+		return fmt.Sprintf("ACK, %s after the peer's last SYN or SYN-ACK: established", micros(p.Time.Sub(c.peerSYN)))
+	}
+	return ""
+}
+
+// micros writes a duration with sign in microseconds, which the stamps are good for.
+func micros(d time.Duration) string {
+	return fmt.Sprintf("%+.1f µs", float64(d)/float64(time.Microsecond))
+}

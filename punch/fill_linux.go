@@ -1,0 +1,46 @@
+package punch
+
+import (
+	"fmt"
+	"net"
+	"runtime"
+	"time"
+)
+
+func newReport(p *Plan) *Report {
+	r := &Report{
+		Version: ReportVersion, Strategy: p.Strategy,
+		Flow:      Flow{Local: p.Local, Remote: p.Remote},
+		Scheduled: p.At, Notes: []string{}, Events: []Event{},
+		Host: Host{OS: runtime.GOOS, Kernel: kernelRelease(), Version: moduleVersion()},
+	}
+	return r
+}
+
+// handedOff notes that the caller's socket is ready, as soon as it is.
+func (a *attempt) handedOff(_ *net.TCPConn, early int) {
+	a.ready = time.Now()
+	a.report.EarlyBytes = early
+}
+
+// fill completes the report from what the packet socket saw.
+func (a *attempt) fill(err error) {
+	r := a.report
+	r.Engine, r.Outcome = a.plan.Engine, outcomeOf(err)
+	if err != nil {
+		r.Error = err.Error()
+	}
+	if a.wire == nil {
+		return
+	}
+	if a.wire.limit {
+		a.note(fmt.Sprintf("more than %d packets: the later ones are not among the events", logLimit))
+	}
+	if tl := timeline(&a.plan, a.wire.log); tl != nil {
+		r.describe(tl)
+		if up := establishedAt(tl); r.Outcome == Established && !up.IsZero() {
+			r.Established = ns(up.Sub(r.Scheduled))
+			r.HandoffNS = ns(a.ready.Sub(up))
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package punch
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/synpunch/synpunch/handoff"
+)
+
+// parkEngine lets the kernel make the SYN, holds it back on the loopback
+// device, and sends exact copies of it at the instant.
+type parkEngine struct {
+	a       *attempt
+	guard   *handoff.Guard // silent while no socket is parked: the peer may be early
+	parked  *handoff.Parked
+	syn     []byte
+	retries int
+	resends int
+}
+
+func (e *parkEngine) prepare() error {
+	p := &e.a.plan
+	e.retries = p.retries(Park)
+	var err error
+	if e.guard, err = handoff.OpenGuard(p.Local, nil); err != nil {
+		return err
+	}
+	e.parked, err = handoff.PreparePark(p.Local, p.Remote, &handoff.ParkConfig{MSS: p.mss})
+	return err
+}
+
+// park makes the kernel socket and the SYN's copy with the given TTL.
+func (e *parkEngine) park(ctx context.Context, ttl uint8) error {
+	if err := e.parked.Park(ctx); err != nil {
+		return err
+	}
+	syn := e.parked.SYN()
+	if ttl != 0 {
+		syn.TTL = ttl
+	}
+	var err error
+	e.syn, err = syn.Append(e.syn[:0])
+	return err
+}
+
+// prime sends the SYN of a socket that stays on the loopback device, where the
+// ICMP error that comes back does not find it; arm parks another. The real
+// SYN's ISN is later, since the kernel's ISNs of one flow grow with time
+// (secure_tcp_seq), so a NAT that tracks sequence numbers takes both.
+func (e *parkEngine) prime(ctx context.Context) error {
+	if err := e.park(ctx, e.a.plan.TTL); err != nil {
+		return err
+	}
+	return e.a.raw.Send(e.syn)
+}
+
+func (e *parkEngine) arm(ctx context.Context) error {
+	ttl := uint8(0)
+	if e.a.plan.Strategy == Cross {
+		ttl = e.a.plan.TTL
+	}
+	if err := e.park(ctx, ttl); err != nil {
+		return err
+	}
+	return e.parked.Release()
+}
+
+func (e *parkEngine) fire(time.Time) error { return e.a.raw.Send(e.syn) }
+
+// receive has nothing to do: the kernel answers.
+func (e *parkEngine) receive(*sighting) error { return nil }
+
+func (e *parkEngine) step(time.Time) (bool, error) {
+	done, err := e.parked.Poll()
+	if err == nil {
+		return done, nil
+	}
+	err = fromErrno(err)
+	if e.resends >= e.retries || outcomeOf(err) == Failed || outcomeOf(err) == Timeout {
+		return false, err
+	}
+	// The answer killed the socket. A new one on the same flow is sent at once:
+	// the answer took one round trip, which is the width of the crossing window.
+	e.resends++
+	if perr := e.arm(context.Background()); perr != nil {
+		return false, fmt.Errorf("%w; parking again: %w", err, perr)
+	}
+	return false, e.fire(time.Now())
+}
+
+func (e *parkEngine) deadline() (time.Time, bool) { return time.Time{}, false }
+
+func (e *parkEngine) handoff(time.Time) (*net.TCPConn, error) {
+	conn, err := e.parked.Conn()
+	if err != nil {
+		return nil, err
+	}
+	e.parked = nil
+	e.a.handedOff(conn, 0)
+	return conn, nil
+}
+
+// abort has nothing to do: close in SYN-SENT is silent, later the kernel resets.
+func (e *parkEngine) abort() {}
+
+func (e *parkEngine) close() {
+	e.a.report.Resends = e.resends
+	if e.parked != nil {
+		e.parked.Close()
+	}
+	if e.guard != nil {
+		e.guard.Close()
+	}
+}

@@ -1,0 +1,103 @@
+package punch
+
+import (
+	"time"
+
+	"github.com/synpunch/synpunch/capture"
+	"github.com/synpunch/synpunch/rawtcp"
+)
+
+// record is one packet of the attempt as the packet socket saw it.
+type record struct {
+	time time.Time
+	dir  capture.Direction
+	wire int // length on the wire
+	n    int // bytes kept
+	head [headBytes]byte
+}
+
+// headBytes is what is kept of each packet: the longest IPv4 and TCP headers are 120 bytes.
+const headBytes = 192
+
+func (r *record) data() []byte { return r.head[:r.n] }
+
+// timeline tells the story of the packets, with this host as end "a" and times
+// relative to the instant. It is nil when there are none.
+func timeline(p *Plan, log []record) *capture.Timeline {
+	z := capture.NewAnalyzer(&capture.AnalyzeConfig{A: p.Local, Reference: p.At, AllPackets: true, Where: capture.EndA})
+	for i := range log {
+		r := &log[i]
+		z.Add(&capture.Packet{Time: r.time, Data: r.data(), Len: r.wire, Link: capture.LinkRaw, Dir: r.dir})
+	}
+	tls, _ := z.Finish(time.Time{})
+	if len(tls) == 0 {
+		return nil
+	}
+	// The park engine's second socket has another ISN, which is another
+	// incarnation; the last one is the attempt's outcome, the packets are all its events.
+	last := *tls[len(tls)-1]
+	for i := len(tls) - 2; i >= 0; i-- {
+		last.Events = append(tls[i].Events[:len(tls[i].Events):len(tls[i].Events)], last.Events...)
+		last.RSTs += tls[i].RSTs
+		last.ICMPs += tls[i].ICMPs
+		last.A.SYNs += tls[i].A.SYNs
+		last.A.Retransmissions += tls[i].A.Retransmissions
+	}
+	return &last
+}
+
+// describe copies what a timeline tells into the report.
+func (r *Report) describe(tl *capture.Timeline) {
+	r.Events = tl.Events
+	r.ISN, r.PeerISN = known(tl.A.ISN, tl.A.ISNKnown), known(tl.B.ISN, tl.B.ISNKnown)
+	r.MSS = Pair[uint16]{tl.A.MSS, tl.B.MSS}
+	r.WindowScale = Pair[*uint8]{tl.A.WScale, tl.B.WScale}
+	r.SACK, r.Timestamps = tl.SACK, tl.Timestamps
+	r.Crossing = tl.Crossing
+	r.RSTs, r.ICMPs, r.Retransmits = tl.RSTs, tl.ICMPs, tl.A.Retransmissions
+	if r.Outcome == Established {
+		r.Simultaneous = &tl.Simultaneous
+	}
+	for i := range tl.Events {
+		e := &tl.Events[i]
+		if e.From == capture.EndA && e.Flags == rawtcp.SYN && !r.primer(e) {
+			r.Sent, r.SendErrorNS = &e.Time, ns(e.Time.Sub(r.Scheduled))
+			break
+		}
+	}
+}
+
+// primer reports whether e is the SYN that was to end between the NATs.
+func (r *Report) primer(e *capture.Event) bool {
+	return r.Strategy == Prime && e.Time.Before(r.Scheduled.Add(-PrimeLead/2))
+}
+
+// establishedAt is when this end had the peer's SYN and the acknowledgment of
+// its own; zero when it had not.
+func establishedAt(tl *capture.Timeline) time.Time {
+	var syn, ack bool
+	for i := range tl.Events {
+		e := &tl.Events[i]
+		if e.From != capture.EndB || e.ICMP != "" || e.Flags&rawtcp.RST != 0 {
+			continue
+		}
+		syn = syn || e.Flags&rawtcp.SYN != 0
+		ack = ack || (e.Flags&rawtcp.ACK != 0 && e.Ack == tl.A.ISN+1)
+		if syn && ack {
+			return e.Time
+		}
+	}
+	return time.Time{}
+}
+
+func known(v uint32, ok bool) *uint32 {
+	if !ok {
+		return nil
+	}
+	return &v
+}
+
+func ns(d time.Duration) *int64 {
+	n := d.Nanoseconds()
+	return &n
+}

@@ -1,0 +1,126 @@
+package punch
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/net/bpf"
+
+	"github.com/synpunch/synpunch/capture"
+	"github.com/synpunch/synpunch/rawtcp"
+)
+
+const (
+	logPrealloc   = 64   // packets remembered without allocating: a handshake with every retry takes fewer
+	logLimit      = 4096 // packets remembered at most, so that a flood cannot fill the memory
+	probeProtocol = 253  // RFC 3692 section 2.1: for experiments; nothing answers it
+)
+
+// wire is the attempt's view of the flow's packets: a packet socket that
+// reacts at once, and the memory of what it saw. It is used by one thread.
+type wire struct {
+	live  *capture.Live
+	plan  *Plan
+	log   []record
+	limit bool // packets beyond logLimit were seen and not kept
+	probe func(stamp time.Time)
+}
+
+// sighting is one packet of the flow, valid until the next look.
+type sighting struct {
+	time time.Time
+	out  bool
+	seg  rawtcp.Segment // when icmp is nil
+	icmp *rawtcp.ICMPError
+}
+
+// openWire opens the packet socket for the plan's flow.
+func openWire(plan *Plan) (*wire, error) {
+	flow, err := rawtcp.FlowFilter(plan.Local, plan.Remote)
+	if err != nil {
+		return nil, err
+	}
+	live, err := capture.Open(plan.Interface, &capture.Config{
+		Filter: append(probeFilter(plan.Local.Addr().Is6()), flow...),
+		Mode:   capture.ModeReact,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &wire{live: live, plan: plan, log: make([]record, 0, logPrealloc)}, nil
+}
+
+// probeFilter accepts the warm-up packets and leaves all others to the
+// instructions that follow it.
+func probeFilter(v6 bool) []bpf.RawInstruction {
+	protocol := uint32(9) // offset in the IPv4 header
+	if v6 {
+		protocol = 6 // Next Header
+	}
+	return []bpf.RawInstruction{
+		{Op: 0x30, K: protocol},             // ldb [protocol]
+		{Op: 0x15, Jf: 1, K: probeProtocol}, // jeq #253, next, skip one
+		{Op: 0x06, K: headBytes},            // ret
+	}
+}
+
+// look returns the next packet of the flow without waiting; false when there
+// is none. The segment's payload is valid until the next look.
+func (w *wire) look(s *sighting) bool {
+	for {
+		p, ok := w.live.Poll()
+		if !ok {
+			return false
+		}
+		if w.classify(&p, s) {
+			w.remember(&p)
+			return true
+		}
+	}
+}
+
+// classify tells the flow's packets from the warm-up's and from the second
+// look at a packet that the loopback device gives.
+func (w *wire) classify(p *capture.Packet, s *sighting) bool {
+	s.time, s.out, s.icmp = p.Time, p.Dir == capture.DirOut, nil
+	err := rawtcp.ParseInto(&s.seg, p.Data)
+	if err == nil {
+		if s.out {
+			return s.seg.Src == w.plan.Local && s.seg.Dst == w.plan.Remote
+		}
+		return s.seg.Src == w.plan.Remote && s.seg.Dst == w.plan.Local
+	}
+	if !errors.Is(err, rawtcp.ErrNotTCP) {
+		return false
+	}
+	if s.out {
+		if w.probe != nil {
+			w.probe(p.Time)
+		}
+		return false
+	}
+	e, err := rawtcp.ParseICMP(p.Data)
+	if err != nil || e.Src != w.plan.Local || e.Dst != w.plan.Remote {
+		return false
+	}
+	s.icmp = &e
+	return true
+}
+
+func (w *wire) remember(p *capture.Packet) {
+	if len(w.log) >= logLimit {
+		w.limit = true
+		return
+	}
+	w.log = append(w.log, record{time: p.Time, dir: p.Dir, wire: p.Len})
+	r := &w.log[len(w.log)-1]
+	r.n = copy(r.head[:], p.Data)
+}
+
+// wait blocks until a packet is there or the instant has come.
+func (w *wire) wait(until time.Time) error {
+	_, err := w.live.Wait(until)
+	return err
+}
+
+func (w *wire) close() error { return w.live.Close() }
