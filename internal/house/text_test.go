@@ -1,0 +1,87 @@
+package house
+
+import (
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// strangers are words that show where a file was written, or from which store
+// a module came. Each is in two parts so that this file passes its own test.
+var strangers = []string{
+	"/wo" + "rk/", "/ro" + "ot/", "/Us" + "ers/", "/ho" + "me/",
+	"GOPR" + "OXY=", "GONO" + "SUMDB", "GOFLAGS=-mod" + "=mod", "proxy.gol" + "ang.org",
+}
+
+func TestNoStrangers(t *testing.T) {
+	each(t, func(f *file) {
+		for n, line := range strings.Split(string(f.Text), "\n") {
+			for _, s := range strangers {
+				if strings.Contains(line, s) {
+					t.Errorf("%s:%d: %q does not belong in the repository", f.Name, n+1, s)
+				}
+			}
+		}
+	})
+}
+
+// TestTextFiles: no trailing space, no carriage return, one newline at the end.
+func TestTextFiles(t *testing.T) {
+	each(t, func(f *file) {
+		switch path.Ext(f.Name) {
+		case ".md", ".yaml", ".yml", ".mod":
+		default:
+			if f.Name != ".ci/run" {
+				return
+			}
+		}
+		text := string(f.Text)
+		if !strings.HasSuffix(text, "\n") || strings.HasSuffix(text, "\n\n") {
+			t.Errorf("%s: must end in one newline", f.Name)
+		}
+		for n, line := range strings.Split(text, "\n") {
+			if strings.TrimRight(line, " \t\r") != line {
+				t.Errorf("%s:%d: space at the end of the line", f.Name, n+1)
+			}
+		}
+	})
+}
+
+func TestChangelogOpensWithUnreleased(t *testing.T) {
+	each(t, func(f *file) {
+		if f.Name != "CHANGELOG.md" {
+			return
+		}
+		headings := regexp.MustCompile(`(?m)^## (.*)$`).FindStringSubmatch(string(f.Text))
+		if headings == nil || headings[1] != "Unreleased" {
+			t.Errorf("CHANGELOG.md: the first section must be Unreleased, it is %q", headings)
+		}
+	})
+}
+
+var link = regexp.MustCompile(`\]\(([^)#\s]+)(#[^)]*)?\)`)
+
+// TestLinks: a link to a file of the repository leads to one.
+func TestLinks(t *testing.T) {
+	names := map[string]bool{}
+	each(t, func(f *file) {
+		for name := f.Name; name != "."; name = path.Dir(name) {
+			names[name] = true
+		}
+	})
+	each(t, func(f *file) {
+		if path.Ext(f.Name) != ".md" {
+			return
+		}
+		for _, m := range link.FindAllStringSubmatch(string(f.Text), -1) {
+			to := m[1]
+			if strings.Contains(to, "://") || strings.HasPrefix(to, "mailto:") {
+				continue
+			}
+			if !names[path.Join(path.Dir(f.Name), to)] {
+				t.Errorf("%s: the link to %s leads nowhere", f.Name, to)
+			}
+		}
+	})
+}
