@@ -72,14 +72,14 @@ func (a *attempt) run(ctx context.Context) (*net.TCPConn, error) {
 	}
 	defer a.thread.Close()
 	a.report.Notes = append(a.report.Notes, a.thread.Notes()...)
+	defer a.closeRaw()
 	if err := a.openRaw(); err != nil {
 		return nil, err
 	}
-	defer a.closeRaw()
+	defer engine.close()
 	if err := engine.prepare(); err != nil {
 		return nil, err
 	}
-	defer engine.close()
 	runtime.GC() // now rather than between the instant and the answer
 
 	if a.plan.At.IsZero() {
@@ -108,7 +108,6 @@ func (a *attempt) openRaw() error {
 		if a.raw, err = rawtcp.Open(network, nil); err == nil {
 			return nil
 		}
-		a.closeRaw()
 	}
 	if a.plan.Engine == Connect {
 		a.note(fmt.Sprintf("no capture, so the report has no packets: %v", err))
@@ -117,21 +116,27 @@ func (a *attempt) openRaw() error {
 	return fmt.Errorf("%w: %w", ErrMissing, err)
 }
 
+// closeRaw takes a last look and closes what openRaw opened. The kernel needs
+// milliseconds to close a packet socket (it waits for all processors), so
+// that happens beside the caller, who has a connection to use.
 func (a *attempt) closeRaw() {
-	if a.raw != nil {
-		a.raw.Close()
-		a.raw = nil
+	if a.wire == nil {
+		return
 	}
-	if a.wire != nil {
-		var s sighting
-		for a.wire.look(&s) {
-			// Our last packets belong into the report too.
-		}
-		if received, dropped, err := a.wire.live.Stats(); err == nil {
-			a.report.Capture = &CaptureStats{Received: received, Dropped: dropped}
-		}
-		a.wire.close()
+	var s sighting
+	for a.wire.look(&s) {
+		// Our last packets belong into the report too.
 	}
+	if received, dropped, err := a.wire.live.Stats(); err == nil {
+		a.report.Capture = &CaptureStats{Received: received, Dropped: dropped}
+	}
+	raw, live := a.raw, a.wire.live
+	go func() {
+		if raw != nil {
+			raw.Close()
+		}
+		live.Close()
+	}()
 }
 
 // send waits for the instants of the plan and sends what they ask for.

@@ -13,9 +13,6 @@ import (
 	"github.com/synpunch/synpunch/rawtcp"
 )
 
-// defaultWScale is what Linux offers with its default buffer limits (tcp_rmem of 6 MiB).
-const defaultWScale = 7
-
 // isnGenerator makes ISNs and timestamp offsets that go on where an earlier
 // process of this boot stopped, so that a NAT that remembers an old attempt of
 // the same flow sees sequence numbers move forward (RFC 6528 section 3). The

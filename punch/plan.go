@@ -87,7 +87,7 @@ type Plan struct {
 	// Options of the raw SYN, for Repair only.
 	ISN          *uint32 // nil: RFC 6528
 	MSS          uint16  // zero: from the route's MTU
-	WScale       *uint8  // window scale, 0 to 14; nil: 7, as Linux with its default buffers
+	WScale       *uint8  // window scale, 0 to 14; nil: what the kernel would offer
 	NoTimestamps bool
 	NoSACK       bool
 

@@ -50,7 +50,7 @@ func (e *repairEngine) handshake() error {
 	cfg := rawtcp.HandshakeConfig{
 		Local: p.Local, Remote: p.Remote,
 		ISN: gen.ISN(p.Local, p.Remote, p.At),
-		MSS: p.mss, WScale: defaultWScale,
+		MSS: p.mss, WScale: windowScale(),
 		NoTimestamps: p.NoTimestamps, NoSACK: p.NoSACK,
 		TSBase:  gen.TSOffset(p.Local, p.Remote) + uptimeMillis(p.At),
 		Timeout: p.Timeout, Early: p.Early,

@@ -11,6 +11,10 @@ import (
 )
 
 const (
+	// wireSnaplen keeps early data whole: segments are put together (GRO) up to 64 KiB.
+	wireSnaplen = 65535
+	// wireBuffer holds 128 such packets; our unscaled window allows the peer 64 KiB in all.
+	wireBuffer    = 8 << 20
 	logPrealloc   = 64   // packets remembered without allocating: a handshake with every retry takes fewer
 	logLimit      = 4096 // packets remembered at most, so that a flood cannot fill the memory
 	probeProtocol = 253  // RFC 3692 section 2.1: for experiments; nothing answers it
@@ -41,8 +45,10 @@ func openWire(plan *Plan) (*wire, error) {
 		return nil, err
 	}
 	live, err := capture.Open(plan.Interface, &capture.Config{
-		Filter: append(probeFilter(plan.Local.Addr().Is6()), flow...),
-		Mode:   capture.ModeReact,
+		Snaplen:     wireSnaplen,
+		BufferBytes: wireBuffer,
+		Filter:      append(probeFilter(plan.Local.Addr().Is6()), flow...),
+		Mode:        capture.ModeReact,
 	})
 	if err != nil {
 		return nil, err
@@ -122,5 +128,3 @@ func (w *wire) wait(until time.Time) error {
 	_, err := w.live.Wait(until)
 	return err
 }
-
-func (w *wire) close() error { return w.live.Close() }

@@ -80,7 +80,7 @@ nanoseconds; without it the SYN leaves as soon as everything is ready.`,
 	fl.DurationVar(&f.timeout, "timeout", punch.DefaultTimeout, "give up this long after the instant")
 	fl.StringVar(&f.isn, "isn", "", "initial sequence number, decimal or 0x (engine repair; default RFC 6528)")
 	fl.IntVar(&f.mss, "mss", 0, "maximum segment size to offer (engine repair; default from the route)")
-	fl.IntVar(&f.wscale, "wscale", -1, "window scale to offer, 0 to 14 (engine repair; default 7)")
+	fl.IntVar(&f.wscale, "wscale", -1, "window scale to offer, 0 to 14 (engine repair; default as the kernel's)")
 	fl.BoolVar(&f.noTimestamps, "no-timestamps", false, "do not offer TCP timestamps (engine repair)")
 	fl.BoolVar(&f.noSACK, "no-sack", false, "do not offer SACK (engine repair)")
 	fl.StringVar(&f.iface, "interface", "", "network `interface` (default: the route's)")
