@@ -139,11 +139,12 @@ func (c *conn) send(pkt []byte) error {
 	c.pkt = pkt
 	err := c.raw.Write(c.sendto)
 	c.pkt = nil
-	if err == nil {
-		err = c.err
-	}
-	if err != nil {
-		return c.sendError(pkt, err)
+	switch {
+	case err != nil:
+		// The poller's own word. There are no deadlines here, so it is this.
+		return c.sendError(pkt, net.ErrClosed)
+	case c.err != nil:
+		return c.sendError(pkt, os.NewSyscallError("sendto", c.err))
 	}
 	return nil
 }
@@ -157,18 +158,15 @@ func (c *conn) malformed(pkt []byte) error {
 }
 
 func (c *conn) sendError(pkt []byte, err error) error {
-	to, ok := netip.AddrFromSlice(pkt[16:20])
+	var to netip.Addr
 	if c.v6 {
-		to, ok = netip.AddrFromSlice(pkt[24:40])
+		to = netip.AddrFrom16([16]byte(pkt[24:40]))
+	} else {
+		to = netip.AddrFrom4([4]byte(pkt[16:20]))
 	}
-	switch {
-	case !ok:
-	case errors.Is(err, os.ErrClosed):
-		err = net.ErrClosed
-	case err == unix.EPERM:
-		return fmt.Errorf("rawtcp: send to %v: sendto: %w: this host's own packet filter dropped it (see: nft list ruleset)", to, err)
-	default:
-		err = os.NewSyscallError("sendto", err)
+	if errors.Is(err, unix.EPERM) {
+		// nf_hook_slow: NF_DROP is EPERM to the sender.
+		return fmt.Errorf("rawtcp: send to %v: %w: this host's own packet filter dropped it (nft list ruleset)", to, err)
 	}
 	return fmt.Errorf("rawtcp: send to %v: %w", to, err)
 }

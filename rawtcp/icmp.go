@@ -161,8 +161,8 @@ func (e ICMPError) String() string { return e.What() + " from " + e.From.String(
 
 // Errno returns what connect() reports on Linux when the error reaches a socket
 // in SYN-SENT and quotes its SYN: a syscall.Errno, or nil if the socket does not
-// care (path MTU messages, which change the segment size, and codes that the
-// kernel does not know). Where the system has no such number (ENONET outside
+// care (path MTU messages, which change the segment size, IPv4 reassembly
+// timeouts, and codes that the kernel does not know). Where the system has no such number (ENONET outside
 // Linux) it is ENETUNREACH.
 //
 // From tcp_v4_err and icmp_err_convert (net/ipv4), tcp_v6_err and
@@ -208,7 +208,9 @@ func (e ICMPError) Errno() error {
 			return errnoNoNet
 		}
 	case icmpTimeExceeded:
-		return syscall.EHOSTUNREACH
+		if e.Code == 0 {
+			return syscall.EHOSTUNREACH // icmp_unreach drops ICMP_EXC_FRAGTIME
+		}
 	case icmpParameter:
 		return syscall.EPROTO
 	}
