@@ -27,11 +27,12 @@ const (
 	splitLen   = 1600 // bytes; longer frames have segmentation offload
 
 	queueRate  = 2 << 30  // bytes a second a link's queue is made for
-	queueLeast = 8 << 20  // bytes
+	queueLeast = 16 << 20 // bytes
 	queueMost  = 64 << 20 // bytes
 	queueLen   = 1 << 16  // frames
 
 	sleepShort = 250 * time.Microsecond // what ppoll may be late on an idle virtual machine; spun away
+	shortSlice = 100 * time.Microsecond // the shortest that the kernel takes
 	headLen    = 160                    // bytes kept of a packet: the longest IP and TCP headers have 120
 )
 
@@ -199,10 +200,21 @@ func (l *link) prepare(realtime bool) {
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
 		notes = append(notes, fmt.Sprintf("link: timer slack stays at its default: %v", err))
 	}
+	var fifo error
 	if realtime {
 		attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}
-		if err := unix.SchedSetAttr(0, &attr, 0); err != nil {
-			notes = append(notes, fmt.Sprintf("link: no SCHED_FIFO, so other work can delay packets: %v (needs CAP_SYS_NICE, as root has it)", err))
+		if fifo = unix.SchedSetAttr(0, &attr, 0); fifo != nil {
+			notes = append(notes, fmt.Sprintf("link: no SCHED_FIFO, so other work can delay packets: %v (needs CAP_SYS_NICE, as root has it)", fifo))
+		}
+	}
+	if !realtime || fifo != nil {
+		// A short slice lets a thread that wakes up preempt one that computes (kernel 6.12,
+		// PREEMPT_SHORT; older ones ignore it). With both processors busy it makes the
+		// 90th percentile of the delay's error 20 times smaller.
+		if attr, err := unix.SchedGetAttr(0, 0); err == nil && attr.Policy == unix.SCHED_NORMAL {
+			attr.Runtime = uint64(shortSlice)
+			// Refused: it stays as it is, and the note above says the rest.
+			_ = unix.SchedSetAttr(0, attr, 0)
 		}
 	}
 	l.mu.Lock()
@@ -271,14 +283,20 @@ func (l *link) work() int64 {
 	}
 }
 
-// batch is how many frames are taken in before the next look at the clock: some
-// ten microseconds. Chosen by us.
-const batch = 16
+// What is moved before the next look at the clock and at the rings, chosen by us.
+// To put 64 KiB out costs several times what taking them in costs, as the kernel carries
+// them on to their socket within the call; where the link cannot keep up, frames
+// shall pile up in the queue and not in the smaller rings.
+const (
+	batch      = 16 // frames
+	batchLarge = 4  // of them large, taken in
+)
 
 // takeIn queues frames that have come, oldest first.
 func (l *link) takeIn(i int) bool {
 	w := &l.ways[i]
 	var a, b slot
+	large := 0
 	for n := range batch {
 		haveA, haveB := w.small.head(&a), w.large.head(&b)
 		switch {
@@ -288,7 +306,9 @@ func (l *link) takeIn(i int) bool {
 		case haveB:
 			l.accept(i, &b)
 			w.large.release()
-			return true // copying 64 KiB takes as long as a batch
+			if large++; large == batchLarge {
+				return true
+			}
 		default:
 			return n > 0
 		}
@@ -342,6 +362,7 @@ func (l *link) accept(i int, s *slot) {
 
 // putOut sends what is due and returns when the next frame is.
 func (l *link) putOut(w *way) int64 {
+	large := false
 	for n := 0; ; n++ {
 		next := int64(math.MaxInt64)
 		if t, ok := w.q.peek(); ok {
@@ -353,7 +374,7 @@ func (l *link) putOut(w *way) int64 {
 				next, held = h.limit, h
 			}
 		}
-		if next == math.MaxInt64 || n == batch {
+		if next == math.MaxInt64 || n == batch || large {
 			return next
 		}
 		now := time.Now().UnixNano()
@@ -367,6 +388,7 @@ func (l *link) putOut(w *way) int64 {
 		frame, t := w.q.front()
 		l.send(w, frame, &t, isDelivered, now)
 		number := int(t.number)
+		large = len(frame) > splitLen
 		w.q.pop()
 		if len(w.held) > 0 && number > 0 {
 			l.letGo(w, number, 0)
