@@ -17,7 +17,9 @@ import (
 
 // The manual (docs/cli.md and docs/man/) is made from the command tree by this
 // test, so that the command itself need not carry what writes it.
-var update = flag.Bool("update", false, "write the manual again instead of comparing it")
+//
+//go:generate go test -run ^TestManual$ . -manual
+var writeManual = flag.Bool("manual", false, "write the manual again instead of comparing it")
 
 const docs = "../../docs"
 
@@ -54,14 +56,14 @@ func TestManual(t *testing.T) {
 		if _, ok := pages[path]; ok {
 			continue
 		}
-		if !*update {
+		if !*writeManual {
 			t.Errorf("%s is of no command; run 'go generate ./cmd/synpunch'", path)
 		} else if err := os.Remove(path); err != nil {
 			t.Error(err)
 		}
 	}
 	for path, want := range pages {
-		if *update {
+		if *writeManual {
 			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 				t.Fatal(err)
 			}
@@ -120,8 +122,16 @@ func description(cmd *cobra.Command) string {
 	return cmd.Short + "."
 }
 
+// useLine is how the command is called.
+func useLine(cmd *cobra.Command) string {
+	if cmd.HasAvailableSubCommands() {
+		return cmd.CommandPath() + " COMMAND [flags]"
+	}
+	return cmd.UseLine()
+}
+
 func writeMarkdown(w io.Writer, cmd *cobra.Command) {
-	fmt.Fprintf(w, "\n## %s\n\n%s.\n\n```\n%s\n```\n", cmd.CommandPath(), cmd.Short, cmd.UseLine())
+	fmt.Fprintf(w, "\n## %s\n\n%s.\n\nUsage: `%s`\n", cmd.CommandPath(), cmd.Short, useLine(cmd))
 	if cmd.Long != "" {
 		fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(cmd.Long))
 	}
@@ -174,7 +184,7 @@ func writeMan(w io.Writer, cmd *cobra.Command) {
 	name := pageName(cmd)
 	fmt.Fprintf(w, ".\\\" Made from the command tree: go generate ./cmd/synpunch\n.TH %s 1 \"\" synpunch \"synpunch manual\"\n", strings.ToUpper(roff(name)))
 	fmt.Fprintf(w, ".SH NAME\n%s \\- %s\n", roff(name), roff(cmd.Short))
-	fmt.Fprintf(w, ".SH SYNOPSIS\n.nf\n%s\n.fi\n.SH DESCRIPTION\n", roff(cmd.UseLine()))
+	fmt.Fprintf(w, ".SH SYNOPSIS\n.nf\n%s\n.fi\n.SH DESCRIPTION\n", roff(useLine(cmd)))
 	for i, par := range strings.Split(strings.TrimSpace(description(cmd)), "\n\n") {
 		if i > 0 {
 			fmt.Fprint(w, ".PP\n")
@@ -183,6 +193,12 @@ func writeMan(w io.Writer, cmd *cobra.Command) {
 			fmt.Fprintf(w, ".nf\n%s\n.fi\n", roff(par))
 		} else {
 			fmt.Fprintf(w, "%s\n", roff(par))
+		}
+	}
+	if sub := commands(cmd)[1:]; len(sub) > 0 {
+		fmt.Fprint(w, ".SH COMMANDS\n")
+		for _, c := range sub {
+			fmt.Fprintf(w, ".TP\n\\fB%s\\fR\n%s\n", roff(c.CommandPath()), roff(c.Short))
 		}
 	}
 	fmt.Fprint(w, ".SH OPTIONS\n")
@@ -288,8 +304,11 @@ func synpunchLine(line string) []string {
 			inWord = false
 		}
 	}
+	line = strings.TrimPrefix(strings.TrimSpace(line), "$ ")
+	// Help texts explain an example behind a gap.
+	line, _, _ = strings.Cut(line, "   ")
 scan:
-	for _, c := range strings.TrimPrefix(strings.TrimSpace(line), "$ ") {
+	for _, c := range line {
 		switch {
 		case quote != 0 && c == quote:
 			quote = 0
@@ -300,8 +319,6 @@ scan:
 		case strings.ContainsRune("|<>;&)", c) || (c == '#' && !inWord):
 			break scan
 		case c == ' ' || c == '\t':
-			// Help texts explain an example behind two blanks; two words
-			// that stand so are not both arguments.
 			end()
 		default:
 			word.WriteRune(c)
