@@ -1,0 +1,33 @@
+package lab_test
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/synpunch/synpunch/lab"
+)
+
+func ExampleLoad() {
+	_, err := lab.Load(strings.NewReader(`
+a: {nat: linux}
+link:
+  delay: 20
+  loss: 1%
+`))
+	fmt.Println(err)
+	// Output:
+	// line 4: link.delay: want a duration with its unit, such as 20ms or 300us, not "20"
+	// line 5: link.loss: unknown key: want delay, ab, ba, faults
+}
+
+func ExampleMeet() {
+	start := time.Unix(0, 0)
+	after := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
+	// B's SYN leaves 5 ms after A's, on a path of 20 ms each way.
+	fmt.Println(lab.Meet(
+		lab.Passage{Left: after(0), Arrived: after(20)},
+		lab.Passage{Left: after(5), Arrived: after(25)},
+	))
+	// Output: crossed at 0.62 of the way from A to B, margin 15ms
+}
