@@ -15,6 +15,7 @@ type parkEngine struct {
 	a       *attempt
 	guard   *handoff.Guard // silent while no socket is parked: the peer may be early
 	parked  *handoff.Parked
+	primed  bool // parked by prime, not yet released
 	syn     []byte
 	retries int
 	resends int
@@ -31,11 +32,8 @@ func (e *parkEngine) prepare() error {
 	return err
 }
 
-// park makes the kernel socket and the SYN's copy with the given TTL.
-func (e *parkEngine) park(ctx context.Context, ttl uint8) error {
-	if err := e.parked.Park(ctx); err != nil {
-		return err
-	}
+// copyWith builds the copy of the parked socket's SYN with a TTL; 0 is the kernel's.
+func (e *parkEngine) copyWith(ttl uint8) error {
 	syn := e.parked.SYN()
 	if ttl != 0 {
 		syn.TTL = ttl
@@ -45,23 +43,33 @@ func (e *parkEngine) park(ctx context.Context, ttl uint8) error {
 	return err
 }
 
-// prime sends the SYN of a socket that stays on the loopback device, where the
-// ICMP error that comes back does not find it; arm parks another. The real
-// SYN's ISN is later, since the kernel's ISNs of one flow grow with time
-// (secure_tcp_seq), so a NAT that tracks sequence numbers takes both.
+// prime parks the socket early and sends a copy of its SYN with a low TTL. The
+// socket stays on the loopback device, where the ICMP error that comes back does
+// not find it. It is the one that arm releases: the NAT, which tracks sequence
+// numbers, must not see a second ISN.
 func (e *parkEngine) prime(ctx context.Context) error {
-	if err := e.park(ctx, e.a.plan.TTL); err != nil {
+	if err := e.parked.Park(ctx); err != nil {
+		return err
+	}
+	e.primed = true
+	if err := e.copyWith(e.a.plan.TTL); err != nil {
 		return err
 	}
 	return e.a.raw.Send(e.syn)
 }
 
 func (e *parkEngine) arm(ctx context.Context) error {
+	if !e.primed {
+		if err := e.parked.Park(ctx); err != nil {
+			return err
+		}
+	}
+	e.primed = false
 	ttl := uint8(0)
 	if e.a.plan.Strategy == Cross {
 		ttl = e.a.plan.TTL
 	}
-	if err := e.park(ctx, ttl); err != nil {
+	if err := e.copyWith(ttl); err != nil {
 		return err
 	}
 	return e.parked.Release()

@@ -1,6 +1,7 @@
 package punch
 
 import (
+	"slices"
 	"time"
 
 	"github.com/synpunch/synpunch/capture"
@@ -53,7 +54,7 @@ func (r *Report) describe(tl *capture.Timeline) {
 	r.MSS = Pair[uint16]{tl.A.MSS, tl.B.MSS}
 	r.WindowScale = Pair[*uint8]{tl.A.WScale, tl.B.WScale}
 	r.SACK, r.Timestamps = tl.SACK, tl.Timestamps
-	r.Crossing = tl.Crossing
+	r.Crossing = r.crossing(tl)
 	r.RSTs, r.ICMPs, r.Retransmits = tl.RSTs, tl.ICMPs, tl.A.Retransmissions
 	if r.Outcome == Established {
 		r.Simultaneous = &tl.Simultaneous
@@ -67,9 +68,22 @@ func (r *Report) describe(tl *capture.Timeline) {
 	}
 }
 
+// crossing leaves the priming SYN out: it was not meant to meet the peer's.
+func (r *Report) crossing(tl *capture.Timeline) *capture.Crossing {
+	if r.Strategy != Prime {
+		return tl.Crossing
+	}
+	events := slices.DeleteFunc(slices.Clone(tl.Events), func(e capture.Event) bool { return r.primer(&e) })
+	c, ok := capture.CrossingFromOne(events)
+	if !ok {
+		return nil
+	}
+	return &c
+}
+
 // primer reports whether e is the SYN that was to end between the NATs.
 func (r *Report) primer(e *capture.Event) bool {
-	return r.Strategy == Prime && e.Time.Before(r.Scheduled.Add(-PrimeLead/2))
+	return r.Strategy == Prime && e.Flags == rawtcp.SYN && e.Time.Before(r.Scheduled.Add(-PrimeLead/2))
 }
 
 // establishedAt is when this end had the peer's SYN and the acknowledgment of

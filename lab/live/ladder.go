@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/synpunch/synpunch/capture"
+	"github.com/synpunch/synpunch/punch"
 	"github.com/synpunch/synpunch/rawtcp"
 )
 
@@ -37,10 +38,16 @@ func (r *TrialResult) Ladder(l *Lab) (*capture.Ladder, error) {
 		}
 	}
 	slices.SortStableFunc(ladder.Events, func(x, y capture.Event) int { return x.Time.Compare(y.Time) })
-	if c, ok := capture.CrossingFromTwo(natA, natB); ok {
+	if c, ok := capture.CrossingFromTwo(r.aimed(natA), r.aimed(natB)); ok {
 		ladder.Crossing = &c
 	}
 	return ladder, nil
+}
+
+// aimed leaves out the priming SYNs, which were not meant to meet.
+func (r *TrialResult) aimed(lane []capture.Event) []capture.Event {
+	first := r.At.Add(-punch.PrimeLead / 2)
+	return slices.DeleteFunc(slices.Clone(lane), func(e capture.Event) bool { return e.Time.Before(first) })
 }
 
 // opening reports whether the event belongs to the opening of the flow rather
