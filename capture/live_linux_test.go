@@ -72,8 +72,26 @@ func newInjector(tb testing.TB, from, to netlink.Link) *injector {
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: from.Attrs().Index}); err != nil {
 		tb.Fatal(err)
 	}
-	head := cat(to.Attrs().HardwareAddr, from.Attrs().HardwareAddr, []byte{0x08, 0x00})
-	return &injector{fd: fd, head: head}
+	i := &injector{fd: fd, head: cat(to.Attrs().HardwareAddr, from.Attrs().HardwareAddr, []byte{0x08, 0x00})}
+
+	// The queue of a device drops everything until the kernel's linkwatch has seen
+	// the carrier, some time after the device is up: try until a frame arrives.
+	l := open(tb, to.Attrs().Name, &capture.Config{Mode: capture.ModeReact})
+	defer l.Close()
+	for range 3000 {
+		if err := i.send(syn(0, 9)); err != nil {
+			tb.Fatal(err)
+		}
+		ready, err := l.Wait(time.Now().Add(10 * time.Millisecond))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if ready {
+			return i
+		}
+	}
+	tb.Fatalf("no frame passes from %s to %s", from.Attrs().Name, to.Attrs().Name)
+	return nil
 }
 
 // syn is a SYN with n as its sequence number.
@@ -663,11 +681,14 @@ func TestLiveDoesNotAllocate(t *testing.T) {
 				}
 			}
 			if n := testing.AllocsPerRun(400, func() {
+				if ready, err := l.Wait(time.Now().Add(30 * time.Second)); !ready || err != nil {
+					t.Error("no packet:", err)
+				}
 				if _, ok := l.Poll(); !ok {
 					t.Error("no packet")
 				}
 			}); n != 0 {
-				t.Errorf("%v on %q: Poll makes %v allocations", mode, side, n)
+				t.Errorf("%v on %q: Wait and Poll make %v allocations", mode, side, n)
 			}
 			for {
 				if _, ok := l.Poll(); !ok {
@@ -731,7 +752,7 @@ func TestLiveInterfaceGoesDown(t *testing.T) {
 	}
 	va, vb := vethPair(t)
 	for _, mode := range modes {
-		l := open(t, "vb", &capture.Config{Mode: mode})
+		l := open(t, "vb", &capture.Config{Mode: mode, Filter: portFilter(t, 6000)})
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if _, err := l.Next(testContext(t)); !errors.Is(err, unix.ENETDOWN) {
