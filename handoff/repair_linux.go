@@ -179,6 +179,14 @@ func continueFlow(fd int, remote netip.AddrPort, t *rawtcp.Transfer) error {
 	if err := limitMSS(fd, t.PeerMSS); err != nil {
 		return err
 	}
+	if !t.WScaleOK {
+		// connect also chooses our window shift, by the largest receive buffer,
+		// and no option says 'none'. Under this clamp, which a connection without
+		// scaling has anyway (tcp_rcv_synsent_state_process), it chooses 0.
+		if err := setInt(fd, "TCP_WINDOW_CLAMP", unix.SOL_TCP, unix.TCP_WINDOW_CLAMP, 65535); err != nil {
+			return err
+		}
+	}
 	if err := connect(fd, remote); err != nil { // sends nothing and leads to ESTABLISHED
 		return err
 	}

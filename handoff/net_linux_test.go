@@ -1,0 +1,386 @@
+package handoff_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/synpunch/synpunch/internal/netns"
+	"github.com/synpunch/synpunch/rawtcp"
+)
+
+// wire is two hosts on one cable: a is the test's own network namespace, b
+// another one.
+type wire struct {
+	b              *netns.NS
+	iface          string // a's
+	aAddr, bAddr   netip.Addr
+	aAddr6, bAddr6 netip.Addr
+}
+
+func newWire(tb testing.TB) *wire {
+	tb.Helper()
+	w := &wire{
+		iface: "wa0",
+		aAddr: netip.MustParseAddr("192.0.2.1"), bAddr: netip.MustParseAddr("192.0.2.2"),
+		aAddr6: netip.MustParseAddr("2001:db8::1"), bAddr6: netip.MustParseAddr("2001:db8::2"),
+	}
+	var err error
+	if w.b, err = netns.New(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { w.b.Close() })
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = w.iface
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "wb0", PeerNamespace: netlink.NsFd(w.b.Fd())}
+	if err := netlink.LinkAdd(veth); err != nil {
+		tb.Fatal(err)
+	}
+	// The cable goes at once: with the namespaces' end it would take a while.
+	tb.Cleanup(func() { netlink.LinkDel(veth) })
+	up(tb, w.iface, w.aAddr, w.aAddr6)
+	if err := w.b.Do(func() error {
+		if err := netns.LoopbackUp(); err != nil {
+			return err
+		}
+		return linkUp("wb0", w.bAddr, w.bAddr6)
+	}); err != nil {
+		tb.Fatal(err)
+	}
+	w.settle(tb)
+	return w
+}
+
+func up(tb testing.TB, name string, addrs ...netip.Addr) {
+	tb.Helper()
+	if err := linkUp(name, addrs...); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func linkUp(name string, addrs ...netip.Addr) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		bits := 24
+		if a.Is6() {
+			bits = 64
+		}
+		addr := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(bits, a.BitLen())}, Flags: unix.IFA_F_NODAD}
+		if err := netlink.AddrAdd(link, addr); err != nil {
+			return err
+		}
+	}
+	return netlink.LinkSetUp(link)
+}
+
+// settle connects both ways, so that routes and neighbours are known.
+func (w *wire) settle(tb testing.TB) {
+	tb.Helper()
+	for _, v6 := range []bool{false, true} {
+		l := w.listen(tb, v6)
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			tb.Fatal(err)
+		}
+		c.Close()
+		l.Close()
+	}
+}
+
+// listen opens an ordinary listener on b.
+func (w *wire) listen(tb testing.TB, v6 bool) *net.TCPListener {
+	tb.Helper()
+	var l *net.TCPListener
+	err := w.b.Do(func() error {
+		var err error
+		l, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(w.addrB(v6), 0)))
+		return err
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { l.Close() })
+	return l
+}
+
+func (w *wire) addrA(v6 bool) netip.Addr {
+	if v6 {
+		return w.aAddr6
+	}
+	return w.aAddr
+}
+
+func (w *wire) addrB(v6 bool) netip.Addr {
+	if v6 {
+		return w.bAddr6
+	}
+	return w.bAddr
+}
+
+// local is an endpoint of a's with a free port.
+func (w *wire) local(tb testing.TB, v6 bool) netip.AddrPort {
+	tb.Helper()
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(w.addrA(v6), 0)))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer l.Close()
+	return addrPort(l.Addr())
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	ap := a.(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// seen is a packet that a tap saw.
+type seen struct {
+	at  time.Time
+	out bool // sent by this host
+	seg rawtcp.Segment
+}
+
+// tap sees a flow's packets on all devices of the namespace it was opened in.
+type tap struct {
+	fd  int
+	buf []byte
+	log []seen // with keep
+	// keep records every segment, without its payload.
+	keep bool
+}
+
+func newTap(tb testing.TB, local, remote netip.AddrPort) *tap {
+	tb.Helper()
+	prog, err := rawtcp.FlowFilter(local, remote)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	filter := make([]unix.SockFilter, len(prog))
+	for i, ins := range prog {
+		filter[i] = unix.SockFilter{Code: ins.Op, Jt: ins.Jt, Jf: ins.Jf, K: ins.K}
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	t := &tap{fd: fd, buf: make([]byte, 1<<17)}
+	tb.Cleanup(t.close)
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}); err != nil {
+		tb.Fatal(err)
+	}
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20)
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: 0x0300}); err != nil { // ETH_P_ALL in network order
+		tb.Fatal(err)
+	}
+	return t
+}
+
+func (t *tap) close() {
+	if t.fd >= 0 {
+		unix.Close(t.fd)
+		t.fd = -1
+	}
+}
+
+// next returns the next packet, waiting for it until the deadline. The segment's
+// payload is valid until the next call.
+func (t *tap) next(deadline time.Time) (seen, bool) {
+	for {
+		n, from, err := unix.Recvfrom(t.fd, t.buf, unix.MSG_DONTWAIT)
+		if err == nil {
+			s := seen{at: time.Now(), out: from.(*unix.SockaddrLinklayer).Pkttype == unix.PACKET_OUTGOING}
+			if rawtcp.ParseInto(&s.seg, t.buf[:n]) != nil {
+				continue
+			}
+			if t.keep {
+				kept := s
+				kept.seg.Payload = nil
+				t.log = append(t.log, kept)
+			}
+			return s, true
+		}
+		left := time.Until(deadline)
+		if left <= 0 {
+			return seen{}, false
+		}
+		fds := []unix.PollFd{{Fd: int32(t.fd), Events: unix.POLLIN}}
+		_, _ = unix.Poll(fds, int(left.Milliseconds())+1)
+	}
+}
+
+// drain reads what is there.
+func (t *tap) drain() {
+	for {
+		if _, ok := t.next(time.Time{}); !ok {
+			return
+		}
+	}
+}
+
+// opener makes a handshake with raw packets.
+type opener struct {
+	hs   *rawtcp.Handshake
+	raw  *rawtcp.Conn
+	tap  *tap
+	out  []rawtcp.Segment
+	pkt  []byte
+	mute bool // of the machine: nothing it says after the handshake is sent
+}
+
+func newOpener(tb testing.TB, cfg rawtcp.HandshakeConfig) *opener {
+	tb.Helper()
+	network := "ip4"
+	if cfg.Local.Addr().Is6() {
+		network = "ip6"
+	}
+	raw, err := rawtcp.Open(network, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { raw.Close() })
+	if cfg.ISN == 0 {
+		cfg.ISN = rawtcp.NewISNGenerator([16]byte{7}).ISN(cfg.Local, cfg.Remote, time.Now())
+	}
+	if cfg.TSBase == 0 {
+		cfg.TSBase = uint32(time.Now().UnixMilli())
+	}
+	hs, err := rawtcp.NewHandshake(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &opener{hs: hs, raw: raw, tap: newTap(tb, cfg.Local, cfg.Remote)}
+}
+
+func (o *opener) send(segs []rawtcp.Segment) error {
+	for i := range segs {
+		var err error
+		if o.pkt, err = segs[i].Append(o.pkt[:0]); err != nil {
+			return err
+		}
+		if err := o.raw.Send(o.pkt); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open runs the handshake until it is ready.
+func (o *opener) open(tb testing.TB) {
+	tb.Helper()
+	if err := o.send(o.hs.Start(time.Now(), o.out[:0])); err != nil {
+		tb.Fatal(err)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for !o.hs.Ready() {
+		s, ok := o.tap.next(deadline)
+		if !ok {
+			tb.Fatalf("no handshake: %v, %v", o.hs.State(), o.hs.Err())
+		}
+		o.feed(tb, &s)
+	}
+}
+
+func (o *opener) feed(tb testing.TB, s *seen) {
+	tb.Helper()
+	if s.out {
+		return
+	}
+	out := o.hs.Receive(s.at, &s.seg, o.out[:0])
+	if o.mute && o.hs.Ready() && o.hs.Counters().DataBytes > 0 {
+		out = nil
+	}
+	if err := o.send(out); err != nil {
+		tb.Fatal(err)
+	}
+	if o.hs.Err() != nil {
+		tb.Fatal(o.hs.Err())
+	}
+}
+
+// late is what Install wants.
+func (o *opener) late(tb testing.TB) func(rawtcp.Seq) []byte {
+	return func(from rawtcp.Seq) []byte {
+		for {
+			s, ok := o.tap.next(time.Time{})
+			if !ok {
+				break
+			}
+			o.feed(tb, &s)
+		}
+		t := o.hs.Transfer(time.Now())
+		n := int(t.RcvNxt.Sub(from))
+		if n <= 0 || n > len(t.Data) {
+			return nil
+		}
+		return t.Data[len(t.Data)-n:]
+	}
+}
+
+// pattern returns n bytes that are the same for the same seed.
+func pattern(n int, seed byte) []byte {
+	b := make([]byte, n)
+	x := uint32(seed)*2654435761 + 1
+	for i := range b {
+		x = x*1664525 + 1013904223
+		b[i] = byte(x >> 24)
+	}
+	return b
+}
+
+// exchange sends size bytes each way at once and compares what came. Bytes
+// that a peer has sent before stand in early.
+func exchange(a, b net.Conn, size int, earlyFromB []byte) error {
+	errs := make(chan error, 4)
+	var wg sync.WaitGroup
+	write := func(c net.Conn, seed byte) {
+		defer wg.Done()
+		if _, err := c.Write(pattern(size, seed)); err != nil {
+			errs <- fmt.Errorf("write: %w", err)
+		}
+	}
+	read := func(name string, c net.Conn, want []byte) {
+		defer wg.Done()
+		h := sha256.New()
+		n, err := io.CopyN(h, c, int64(len(want)))
+		if err != nil {
+			errs <- fmt.Errorf("%s read %d of %d bytes: %w", name, n, len(want), err)
+			return
+		}
+		if sum := sha256.Sum256(want); !bytes.Equal(h.Sum(nil), sum[:]) {
+			errs <- fmt.Errorf("%s got other bytes than were sent", name)
+		}
+	}
+	wg.Add(4)
+	go write(a, 1)
+	go write(b, 2)
+	go read("a", a, slices.Concat(earlyFromB, pattern(size, 2)))
+	go read("b", b, pattern(size, 1))
+	wg.Wait()
+	close(errs)
+	var all []error
+	for err := range errs {
+		all = append(all, err)
+	}
+	return errors.Join(all...)
+}
+
+func testContext(tb testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	tb.Cleanup(cancel)
+	return ctx
+}
