@@ -207,8 +207,7 @@ type Counters struct {
 //   - A SYN with another ISN in SYN-RECEIVED is a peer that started anew (park
 //     and connect do so after a reset), not an intruder to be challenged: it
 //     gets a SYN-ACK. Because anybody can forge a SYN, the ISN before it stays
-//     valid until one of the two is proved by an acknowledgment of ours. See
-//     the comment at newISN.
+//     valid until one of the two is proved by an acknowledgment of ours.
 //   - A SYN-ACK for an earlier ISN of ours is not answered with a reset, which
 //     would take down the NATs' mappings; the peer learns the new ISN from our
 //     SYN. A bare ACK for an earlier ISN comes from a peer that believes to be
@@ -251,7 +250,7 @@ type Handshake struct {
 	tsSent         uint32 // the latest TSval sent
 
 	peer    peer // valid from SYN-RECEIVED on
-	prev    peer // the ISN before, not disproved yet; valid if hasPrev
+	prev    peer // an ISN before, not disproved yet; valid if hasPrev
 	hasPrev bool
 
 	sndWl1         Seq

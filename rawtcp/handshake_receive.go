@@ -131,8 +131,10 @@ func (h *Handshake) inSynReceived(now time.Time, s *Segment, out []Segment) []Se
 			h.n.Duplicates++
 			h.swap()
 			h.peer.update(s)
-			return h.sendSYNACK(now, out)
-		case h.cfg.OnReset == PolicyRetry && h.n.Restarts < h.cfg.Retries:
+			out = h.sendSYNACK(now, out)
+			h.swap()
+			return out
+		case h.cfg.OnReset == PolicyRetry:
 			return h.newISN(now, s, out)
 		}
 		return h.challenge(now, out)
@@ -171,12 +173,14 @@ func (h *Handshake) inSynReceived(now time.Time, s *Segment, out []Segment) []Se
 // and close them.
 //
 // So the peer gets a SYN-ACK for its new ISN. The SYN may be forged, by
-// somebody who knows both endpoints: therefore the ISN before it is kept beside
-// it, and whichever peer acknowledges our ISN, which a forger cannot know, is
-// the true one. ESTABLISHED has no such way back and challenges.
+// somebody who knows both endpoints: therefore the first ISN is kept beside the
+// latest, and whichever peer acknowledges our ISN, which a forger cannot know,
+// is the true one. ESTABLISHED has no such way back and challenges.
 func (h *Handshake) newISN(now time.Time, s *Segment, out []Segment) []Segment {
 	h.n.Restarts++
-	h.prev, h.hasPrev = h.peer, true
+	if !h.hasPrev {
+		h.prev, h.hasPrev = h.peer, true
+	}
 	h.adopt(s)
 	return h.synReceived(now, out)
 }
@@ -187,7 +191,7 @@ func provesISN(p *peer, s *Segment, window uint16) bool {
 	return s.Flags&SYN == 0 && s.Seq.InWindow(p.irs+1, uint32(window))
 }
 
-// swap makes the peer's ISN before the present one the present one.
+// swap exchanges the peer's latest ISN and the one before.
 func (h *Handshake) swap() {
 	h.peer, h.prev = h.prev, h.peer
 	h.opened()

@@ -13,7 +13,13 @@ func (h *Handshake) refused(now time.Time, out []Segment) []Segment {
 	case PolicyFail:
 		h.fail(fmt.Errorf("%w: reset in %v", ErrRefused, h.state))
 	case PolicyRetry:
-		if h.state == SynReceived {
+		switch {
+		case h.state == SynReceived && h.hasPrev:
+			// The latest SYN was forged, or is no longer true: back to the one
+			// before.
+			h.swap()
+			h.hasPrev = false
+		case h.state == SynReceived:
 			h.state = SynSent
 			h.simultaneous = false
 			h.prev, h.hasPrev = h.peer, true
@@ -31,19 +37,19 @@ func (h *Handshake) resetInSynReceived(now time.Time, s *Segment, out []Segment)
 	case h.hasPrev && s.Seq == h.prev.irs+1:
 		// The peer says that it does not know of its ISN before.
 		h.hasPrev = false
-		h.n.RSTsIgnored++
 	case h.acksSYN(s) && h.cfg.OnReset == PolicyRetry:
 		// It answers our SYN, not our SYN-ACK: the peer's NAT sent it before
-		// the peer's SYN opened it. On the way it closed our NAT, which only a
-		// SYN opens again: not our SYN-ACK, nor its retransmissions.
-		return h.again(now, out)
+		// the peer's SYN opened it.
 	default:
 		h.n.RSTsIgnored++
 		if h.rcv.acceptable(s) {
 			return h.challenge(now, out)
 		}
+		return out
 	}
-	return out
+	// On its way it closed our NAT, which only a SYN opens again: not our
+	// SYN-ACK, nor its retransmissions.
+	return h.again(now, out)
 }
 
 // ReceiveICMP takes an ICMP error that came at now. It counts only if it quotes
@@ -100,15 +106,15 @@ func (h *Handshake) sendAgain(now time.Time, pause time.Duration, out []Segment)
 // time, and later a keyed fraction of the round trip that the refused SYN made.
 //
 // The first resend cures most missed windows. Let R be the round trip between
-// the two NATs and h from a host to its NAT and back. A reset takes our NAT's
-// mapping down h before our next SYN opens it again; the mapping stands for R
-// of every R+h. With A early by n(R+h) plus less than R, B's first SYN finds
-// A's NAT open. If it falls into the gap instead, B is refused too, resends
-// after the same R+h, and with equal h both meet the gap for ever, though each
-// knocks all the time. The pauses, different at the two ends because their
-// ISNs are, move B's next SYN to another part of A's period: it then meets A
-// with probability R/(R+h+pause). A full round trip as the largest pause gave
-// the fewest failures of 0.1 to 2; see TestResetNATs.
+// the two NATs and h that from a host to its NAT. A reset takes our NAT's
+// mapping down, and h later our next SYN opens it again; the mapping stands for
+// R of every R+h. B's late SYN most often finds A's NAT open. If it falls into
+// the gap instead, B is refused too and resends after the same R+h, and with
+// equal h both meet the gap for ever, though both knock all the time. The
+// pauses, different at the two ends because their ISNs are, move B's next SYN
+// to another part of A's period. They lengthen the gap as well: the square of
+// a uniform fraction, which is most often small, does better than the fraction
+// itself, and than a bound of half or twice the round trip. See TestResetNATs.
 func (h *Handshake) pause(now time.Time) time.Duration {
 	if h.n.Resends == 0 {
 		return 0
@@ -119,7 +125,8 @@ func (h *Handshake) pause(now time.Time) time.Duration {
 	key = mix(key ^ binary.BigEndian.Uint64(local[8:]))
 	key = mix(key ^ binary.BigEndian.Uint64(remote[8:]))
 	fraction := mix(key ^ uint64(h.n.Resends))
-	pause, _ := bits.Mul64(fraction, uint64(trip))
+	square, _ := bits.Mul64(fraction, fraction) // of a number in [0, 1), in units of 2^-64
+	pause, _ := bits.Mul64(square, uint64(trip))
 	return time.Duration(pause)
 }
 

@@ -411,6 +411,7 @@ var scripts = []struct{ name, text string }{
 		0.021 > S. ack 5001
 		0.041 < R seq 5001
 		0.041 > S
+		0.041 = SYN-RECEIVED irs 0 simultaneous
 		0.060 < S. seq 0 ack 1
 		0.060 > . ack 1
 		0.060 = ESTABLISHED irs 0`},
@@ -421,10 +422,11 @@ var scripts = []struct{ name, text string }{
 		0.200 < S seq 5000
 		0.200 > S. ack 5001
 		0.220 < R seq 1
-		0.220 = SYN-RECEIVED irs 5000 rstsignored 1
+		0.220 > S seq 0
+		0.220 = SYN-RECEIVED irs 5000 rsts 1 rstsignored 0
 		0.230 < S
 		0.230 > S. ack 1
-		0.230 = SYN-RECEIVED restarts 2`},
+		0.230 = SYN-RECEIVED restarts 2 irs 0`},
 	{"the first SYN again after another ISN", `
 		0.000 > S
 		0.020 < S
@@ -433,9 +435,11 @@ var scripts = []struct{ name, text string }{
 		0.200 > S. ack 5001
 		0.300 < S
 		0.300 > S. ack 1
-		0.300 = SYN-RECEIVED restarts 1 irs 0
-		0.340 < S. seq 5000 ack 1
-		0.340 > . ack 5001`},
+		0.300 = SYN-RECEIVED restarts 1 duplicates 1 irs 5000
+		1.300 > S. ack 5001
+		1.340 < S. seq 0 ack 1
+		1.340 > . ack 1
+		1.340 = ESTABLISHED irs 0`},
 	{"a SYN-ACK with another ISN and the right ACK", `
 		0.000 > S
 		0.020 < S
@@ -453,8 +457,7 @@ var scripts = []struct{ name, text string }{
 		0.210 < S. seq 5000 ack 1
 		0.210 > . seq 1 ack 1
 		0.210 = SYN-RECEIVED irs 0 challengessent 2 restarts 0`},
-	{"Retries bounds how often the peer may start anew", `
-		config retries 2
+	{"a flood of forged SYNs does not push the first one out", `
 		0.000 > S
 		0.020 < S
 		0.020 > S. ack 1
@@ -463,8 +466,11 @@ var scripts = []struct{ name, text string }{
 		0.040 < S seq 6000
 		0.040 > S. ack 6001
 		0.050 < S seq 7000
-		0.050 > . ack 6001
-		0.050 = SYN-RECEIVED restarts 2 challengessent 1`},
+		0.050 > S. ack 7001
+		0.050 = SYN-RECEIVED restarts 3 irs 7000
+		0.060 < P. seq 1 len 10
+		0.060 > . ack 11
+		0.060 = ESTABLISHED irs 0 data 10`},
 	{"a SYN in ESTABLISHED is challenged, whatever its number", `
 		0.000 > S
 		0.040 < S. ack 1

@@ -1,9 +1,10 @@
 package rawtcp
 
 import (
-	"container/heap"
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -65,7 +66,9 @@ type wire struct {
 	faults map[int]fault    // by the number of the packet
 
 	now    time.Time
-	queue  events
+	queue  []dueEvent
+	events []event
+	free   []int // indexes of events that are over
 	order  int
 	sent   int
 	held   [2]*Segment // overtaken and waiting
@@ -89,35 +92,35 @@ const (
 // except at atOwnNAT and atPeerNAT, where it is the sender.
 type event struct {
 	at    time.Time
-	order int
 	place place
 	who   int
 	seg   Segment
 	icmp  *ICMPError
 }
 
-type events []event
-
-func (q events) Len() int { return len(q) }
-func (q events) Less(i, j int) bool {
-	if !q[i].at.Equal(q[j].at) {
-		return q[i].at.Before(q[j].at)
-	}
-	return q[i].order < q[j].order
-}
-func (q events) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *events) Push(x any)   { *q = append(*q, x.(event)) }
-func (q *events) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	*q = old[:len(old)-1]
-	return e
-}
-
 func (w *wire) post(e event) {
 	w.order++
-	e.order = w.order
-	heap.Push(&w.queue, e)
+	i := len(w.events)
+	if n := len(w.free); n > 0 {
+		i, w.free = w.free[n-1], w.free[:n-1]
+		w.events[i] = e
+	} else {
+		w.events = append(w.events, e)
+	}
+	// The queue is short, and its latest event comes first.
+	due := dueEvent{e.at.Sub(testEpoch), w.order, i}
+	at, _ := slices.BinarySearchFunc(w.queue, due, func(a, b dueEvent) int {
+		return cmp.Or(cmp.Compare(b.at, a.at), cmp.Compare(b.order, a.order))
+	})
+	w.queue = slices.Insert(w.queue, at, due)
+}
+
+// dueEvent is an event in the queue; of two at the same instant the one posted
+// first comes first.
+type dueEvent struct {
+	at    time.Duration // from the epoch
+	order int
+	index int // in wire.events
 }
 
 // run plays until nothing is left to happen, or until limit after the epoch. It
@@ -136,12 +139,14 @@ func (w *wire) begin() {
 }
 
 func (w *wire) until(limit time.Duration) bool {
-	stop := testEpoch.Add(limit)
 	for len(w.queue) > 0 {
-		if w.queue[0].at.After(stop) {
+		next := w.queue[len(w.queue)-1]
+		if next.at > limit {
 			return false
 		}
-		e := heap.Pop(&w.queue).(event)
+		w.queue = w.queue[:len(w.queue)-1]
+		e := w.events[next.index]
+		w.free = append(w.free, next.index)
 		w.now = e.at
 		w.step(&e)
 		for i, end := range w.ends {
