@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os/exec"
 	"runtime"
 
 	"github.com/synpunch/synpunch/rawtcp"
@@ -50,3 +51,25 @@ func (p *pending) wait(context.Context) error { return unsupported("a pending so
 func (p *pending) conn() (*net.TCPConn, error) { return nil, unsupported("a pending socket") }
 
 func (p *pending) abort() error { return nil }
+
+func readInfo(*net.TCPConn) (TCPInfo, error) { return TCPInfo{}, unsupported("TCP_INFO") }
+
+func execCommand(*net.TCPConn, []string, *ExecConfig) (*exec.Cmd, error) {
+	return nil, unsupported("passing a socket to a program")
+}
+
+func replace(*net.TCPConn, []string, *ExecConfig) error {
+	return unsupported("passing a socket to a program")
+}
+
+func serveUnix(context.Context, *net.TCPConn, string, func()) error {
+	return unsupported("passing a descriptor")
+}
+
+func receiveUnix(context.Context, string) (*net.TCPConn, error) {
+	return nil, unsupported("passing a descriptor")
+}
+
+// notConnected: other systems tell it in the other direction too, but which
+// error it is here differs.
+func notConnected(err error) bool { return err != nil }

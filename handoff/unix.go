@@ -1,0 +1,33 @@
+package handoff
+
+import (
+	"context"
+	"fmt"
+	"net"
+)
+
+// ServeUnix waits on a Unix stream socket at path and passes the connection to
+// the first process that connects there: one byte of data, 'S', with the
+// descriptor beside it (SCM_RIGHTS, unix(7)). Then it closes conn and removes the path,
+// which it does on every other way out too, except that conn stays open on an
+// error.
+//
+// The socket file has mode 0600 from the start. A socket file on which nobody
+// listens, left by a process that was killed, is replaced; any other file at path
+// is an error. ready, if not nil, is called once the socket can be connected to.
+func ServeUnix(ctx context.Context, conn *net.TCPConn, path string, ready func()) error {
+	if err := serveUnix(ctx, conn, path, ready); err != nil {
+		return fmt.Errorf("handoff: pass the connection at %s: %w", path, err)
+	}
+	return nil
+}
+
+// ReceiveUnix is the other side of ServeUnix: it connects to path and returns the
+// connection that is passed there.
+func ReceiveUnix(ctx context.Context, path string) (*net.TCPConn, error) {
+	c, err := receiveUnix(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("handoff: receive a connection at %s: %w", path, err)
+	}
+	return c, nil
+}
