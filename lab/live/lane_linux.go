@@ -46,12 +46,13 @@ func laneFilter() []bpf.Instruction {
 		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 6, SkipTrue: 4},
 		bpf.LoadAbsolute{Off: 9, Size: 1}, // IPv4: protocol
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoTCP, SkipTrue: 6},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoICMP, SkipTrue: 5},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoTCP, SkipTrue: 7},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoICMP, SkipTrue: 6},
 		bpf.RetConstant{Val: 0},
 		bpf.LoadAbsolute{Off: 6, Size: 1}, // IPv6: next header
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoTCP, SkipTrue: 2},
-		bpf.LoadAbsolute{Off: 40, Size: 1}, // type of ICMPv6; of others it does not matter
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoTCP, SkipTrue: 3},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protoICMPv6, SkipTrue: 3},
+		bpf.LoadAbsolute{Off: 40, Size: 1}, // type
 		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: icmpv6Info, SkipTrue: 1},
 		bpf.RetConstant{Val: 1 << 16},
 		bpf.RetConstant{Val: 0},
