@@ -288,6 +288,11 @@ func (a *attempt) primeEcho(s *sighting) bool {
 	return a.plan.Strategy == Prime && s.icmp != nil && ttlExceeded(s.icmp)
 }
 
+// noteResend says why a kernel socket was made anew.
+func (a *attempt) noteResend(err error) {
+	a.note(fmt.Sprintf("%+.3f ms: %v; sent again", float64(time.Since(a.plan.At))/1e6, err))
+}
+
 func (a *attempt) note(text string) {
 	if text != "" {
 		a.report.Notes = append(a.report.Notes, text)

@@ -59,6 +59,7 @@ func (e *connectEngine) step(time.Time) (bool, error) {
 		return false, err
 	}
 	e.resends++
+	e.a.noteResend(err)
 	return false, e.fire(time.Now()) // Start begins anew
 }
 

@@ -92,6 +92,7 @@ func (e *parkEngine) step(time.Time) (bool, error) {
 	// The answer killed the socket. A new one on the same flow is sent at once:
 	// the answer took one round trip, which is the width of the crossing window.
 	e.resends++
+	e.a.noteResend(err)
 	if perr := e.arm(context.Background()); perr != nil {
 		return false, fmt.Errorf("%w; parking again: %w", err, perr)
 	}

@@ -7,12 +7,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/synpunch/synpunch/punch"
 )
 
 // The manual (docs/cli.md and docs/man/) is made from the command tree by this
@@ -290,6 +294,8 @@ func parseOnly(args []string) error {
 	return cmd.ValidateArgs(cmd.Flags().Args())
 }
 
+var prompt = regexp.MustCompile(`^\w*\$ `)
+
 // synpunchLine is what a shell would give to synpunch for the line; nil when
 // the line calls something else. It knows quotes, comments and redirections.
 func synpunchLine(line string) []string {
@@ -304,7 +310,7 @@ func synpunchLine(line string) []string {
 			inWord = false
 		}
 	}
-	line = strings.TrimPrefix(strings.TrimSpace(line), "$ ")
+	line = prompt.ReplaceAllString(strings.TrimSpace(line), "")
 	// Help texts explain an example behind a gap.
 	line, _, _ = strings.Cut(line, "   ")
 scan:
@@ -340,6 +346,7 @@ scan:
 
 func TestSynpunchLine(t *testing.T) {
 	for line, want := range map[string][]string{
+		"b$ synpunch demo":                           {"demo"},
 		"  synpunch demo":                            {"demo"},
 		"$ go run ./cmd/synpunch demo # and look":    {"demo"},
 		`synpunch punch --remote '[::1]:2' < file`:   {"punch", "--remote", "[::1]:2"},
@@ -355,5 +362,46 @@ func TestSynpunchLine(t *testing.T) {
 	}
 	if err := parseOnly([]string{"--no-such-flag"}); err == nil {
 		t.Error("a flag that does not exist passed")
+	}
+}
+
+// TestDocumentedFields: each JSON field of the report and of the demo's object
+// stands in its page.
+func TestDocumentedFields(t *testing.T) {
+	for page, v := range map[string]any{
+		"report.md": punch.Report{},
+		"demo.md":   demoResult{},
+	} {
+		text, err := os.ReadFile(filepath.Join(docs, page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkFields(t, page, string(text), reflect.TypeOf(v), map[reflect.Type]bool{})
+	}
+}
+
+// checkFields looks for `name`, or for the end of a path, such as `flow.name`.
+func checkFields(t *testing.T, page, text string, typ reflect.Type, seen map[reflect.Type]bool) {
+	t.Helper()
+	for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
+		typ = typ.Elem()
+	}
+	// The report has a page of its own; types of other modules write themselves.
+	if typ.Kind() != reflect.Struct || !strings.HasPrefix(typ.PkgPath(), "github.com/synpunch/") && typ.PkgPath() != "main" ||
+		seen[typ] || (page != "report.md" && typ == reflect.TypeFor[punch.Report]()) {
+		return
+	}
+	seen[typ] = true
+	for f := range typ.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if !f.IsExported() || name == "-" {
+			continue
+		}
+		if name == "" {
+			t.Errorf("%v.%s has no JSON name", typ, f.Name)
+		} else if !strings.Contains(text, "`"+name+"`") && !strings.Contains(text, "."+name+"`") {
+			t.Errorf("%s does not name %q (%v.%s)", page, name, typ, f.Name)
+		}
+		checkFields(t, page, text, f.Type, seen)
 	}
 }

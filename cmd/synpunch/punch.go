@@ -268,8 +268,9 @@ func runPunch(cmd *cobra.Command, f *punchFlags, plan punch.Plan, argv []string)
 	case len(argv) > 0:
 		return runChild(cmd, conn, argv)
 	case f.unix != "":
-		fmt.Fprintf(cmd.ErrOrStderr(), "the socket waits at %s\n", f.unix)
-		return handoff.ServeUnix(ctx, conn, f.unix)
+		return handoff.ServeUnix(ctx, conn, f.unix, func() {
+			fmt.Fprintf(cmd.ErrOrStderr(), "the socket waits at %s\n", f.unix)
+		})
 	}
 	sent, received, err := handoff.Join(ctx, conn, cmd.InOrStdin(), cmd.OutOrStdout())
 	report.Transfer = &punch.TransferStats{Sent: sent, Received: received}
@@ -304,11 +305,10 @@ func writeReport(cmd *cobra.Command, path string, r *punch.Report) error {
 
 // runChild gives the connection to a command and ends as it ends.
 func runChild(cmd *cobra.Command, conn *net.TCPConn, argv []string) error {
-	child, err := handoff.Exec(conn, argv)
+	child, err := handoff.Exec(conn, argv, nil)
 	if err != nil {
 		return exitWith(exitFailed, err)
 	}
-	child.Stderr = cmd.ErrOrStderr()
 	stop := context.AfterFunc(cmd.Context(), func() { child.Process.Signal(os.Interrupt) })
 	defer stop()
 	err = child.Wait()

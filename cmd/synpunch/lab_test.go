@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/synpunch/synpunch/lab"
+	"github.com/synpunch/synpunch/lab/live"
+	"github.com/synpunch/synpunch/punch"
+)
+
+// parallelTrials is how many punches run at once in one lab: most of a trial is
+// waiting for its instant.
+const parallelTrials = 4
+
+// leadTime is the time from the start of a trial to its instant: long enough
+// for several processes to start on a busy machine with two cores.
+const leadTime = 1200 * time.Millisecond
+
+func buildLab(t testing.TB, s lab.Scenario) *live.Lab {
+	t.Helper()
+	l, err := live.Build(t.Context(), &s, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// pair is a scenario with the same NAT at both sides and 20 ms each way.
+func pair(natA, natB string) lab.Scenario {
+	return lab.Scenario{A: lab.Site{NAT: natA}, B: lab.Site{NAT: natB}, Link: lab.Link{Delay: 20 * time.Millisecond}}
+}
+
+// onTime is how far a SYN may leave from its instant for the trial to be the one
+// that was asked for; on a machine that is busier than that the trial is made again.
+const (
+	onTime      = 8 * time.Millisecond
+	maxRepeats  = 6
+	trialLogMsg = "repeated: this machine sent %v late"
+)
+
+// trials runs the trials of one lab, some at a time, each with ports and a
+// directory of its own, and hands each result to check.
+func trials(t *testing.T, l *live.Lab, list []live.Trial, check func(i int, r *live.TrialResult)) {
+	t.Helper()
+	command := commandHere(t, "punch")
+	slots := make(chan struct{}, parallelTrials)
+	var wg sync.WaitGroup
+	var mu sync.Mutex // check may use t.Error and compare results
+	for i := range list {
+		tr := list[i]
+		if tr.A.Port == 0 {
+			tr.A.Port, tr.B.Port = uint16(20000+i*maxRepeats), uint16(40000+i*maxRepeats)
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			r, err := runTrial(t, l, tr, command)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Errorf("trial %d: %v", i, err)
+				return
+			}
+			check(i, r)
+		})
+	}
+	wg.Wait()
+}
+
+// runTrial runs one trial, and again, with the next ports, as long as the
+// machine did not send when it was told to.
+func runTrial(t *testing.T, l *live.Lab, tr live.Trial, command []string) (*live.TrialResult, error) {
+	tr.Command, tr.Dir = command, t.TempDir()
+	for n := 1; ; n++ {
+		tr.At = time.Now().Add(leadTime)
+		r, err := tr.Run(t.Context(), l)
+		if err != nil || n == maxRepeats {
+			return r, err
+		}
+		late := max(lateness(&r.A), lateness(&r.B))
+		if late <= onTime {
+			return r, nil
+		}
+		t.Logf("%v x %v: "+trialLogMsg, tr.A.Engine, tr.B.Engine, late)
+		tr.A.Port, tr.B.Port = tr.A.Port+1, tr.B.Port+1
+	}
+}
+
+// lateness is how far a side's SYN left from its instant; much when it is not known.
+func lateness(s *live.SideResult) time.Duration {
+	if s.Report == nil || s.Report.SendErrorNS == nil {
+		return time.Hour
+	}
+	return time.Duration(*s.Report.SendErrorNS).Abs()
+}
+
+// explain is what a failed trial left, for a person.
+func explain(r *live.TrialResult) string {
+	return fmt.Sprintf("A: %v\n%sB: %v\n%smeeting: %+v", r.A.Err, r.A.Stderr, r.B.Err, r.B.Stderr, r.Meeting)
+}
+
+// connected checks that both ends have the connection, opened simultaneously,
+// and that every byte arrived.
+func connected(t *testing.T, what string, r *live.TrialResult, bytes int64) {
+	t.Helper()
+	if !r.Connected(bytes) {
+		t.Errorf("%s: not connected, %d bytes verified\n%s", what, r.Verified, explain(r))
+		return
+	}
+	for _, s := range []*punch.Report{r.A.Report, r.B.Report} {
+		if s.Simultaneous == nil || !*s.Simultaneous {
+			t.Errorf("%s: %v says that the open was not simultaneous\n%s", what, s.Flow.Local, explain(r))
+		}
+		if s.Capture == nil || s.Capture.Dropped != 0 {
+			t.Errorf("%s: %v: capture %+v, want no drops", what, s.Flow.Local, s.Capture)
+		}
+	}
+}
