@@ -89,8 +89,7 @@ type Timeline struct {
 	// second one at EstablishedAt after Reference.
 	Established   bool          `json:"established"`
 	EstablishedAt time.Duration `json:"established_ns,omitempty"`
-	// RoundTrip is the shortest seen in the handshake between the two ends;
-	// 0 = not known.
+	// RoundTrip between the two ends, the shortest seen; 0 = not known.
 	RoundTrip time.Duration `json:"round_trip_ns,omitempty"`
 	OneWay    bool          `json:"one_way,omitempty"` // packets of one end only were captured, though the other was there
 
@@ -110,6 +109,11 @@ type Timeline struct {
 
 	Events  []Event `json:"events"`            // oldest first, bounded: see AnalyzeConfig
 	Omitted int     `json:"omitted,omitempty"` // packets left out after the last event
+
+	// SameAs is the number (from 1) of the earlier timeline that shows the same
+	// packets with other addresses: the capture was made on both sides of a NAT.
+	// 0 = none.
+	SameAs int `json:"same_as,omitempty"`
 
 	order int64 // number of its first packet
 }
@@ -490,10 +494,17 @@ type side struct {
 	in, out                                     int64
 	iface                                       int
 	dir                                         Direction
+	native                                      bool // left with a TTL that no router had touched
 	placed                                      bool
 	lastSYN, lastSYNACK                         time.Time
-	recent                                      [4]print
-	numRecent                                   int
+	// The segment being timed: when timedEnd is acknowledged, the time since
+	// timedAt is a round trip to the other end. A retransmission makes it void
+	// (Karn's algorithm, RFC 6298 section 3).
+	timedEnd  int64
+	timedAt   time.Time
+	rtt       time.Duration // shortest to the other end and back, 0 = none yet
+	recent    [4]print
+	numRecent int
 }
 
 // hole is a range of sequence space that was jumped over.
@@ -709,8 +720,19 @@ func (z *Analyzer) Finish(end time.Time) ([]*Timeline, Summary) {
 		}
 	}
 	slices.SortFunc(tls, func(x, y *Timeline) int { return cmp.Compare(x.order, y.order) })
-	for _, tl := range tls {
+	byISN := make(map[[2]uint32]int)
+	for i, tl := range tls {
 		z.sum.Verdicts[tl.Verdict]++
+		if !tl.A.ISNKnown && !tl.B.ISNKnown {
+			continue
+		}
+		isns := [2]uint32{min(tl.A.ISN, tl.B.ISN), max(tl.A.ISN, tl.B.ISN)}
+		first, ok := byISN[isns]
+		if ok && tl.Start.Sub(tls[first].Start).Abs() < time.Second && tl.Flow != tls[first].Flow {
+			tl.SameAs = first + 1
+		} else {
+			byISN[isns] = i
+		}
 	}
 	z.done, z.tuples, z.live = nil, nil, 0
 	return tls, z.sum
@@ -730,6 +752,7 @@ func (f *flow) add(z *Analyzer, from int8, p *Packet, s *rawtcp.Segment, words s
 		me.in++
 	case DirOut:
 		me.out++
+		me.native = me.native || nativeTTL(s.TTL)
 	}
 	wasOpen := f.isOpen
 	kind := kindHandshake
@@ -827,6 +850,10 @@ func (d *side) advances(s *rawtcp.Segment) bool {
 	return d.numRecent > 0 && d.recent[0].ack.Less(s.Ack)
 }
 
+// nativeTTL reports whether a TTL is one that systems send with. What a router
+// forwards goes out of it as its own packets do, but with less.
+func nativeTTL(ttl uint8) bool { return ttl == 64 || ttl == 128 || ttl == 255 }
+
 // setISN begins the direction, or begins it again with another ISN.
 func (d *side) setISN(isn rawtcp.Seq, at time.Time) {
 	if d.known && d.base == isn {
@@ -835,6 +862,7 @@ func (d *side) setISN(isn rawtcp.Seq, at time.Time) {
 	d.base, d.based, d.known = isn, true, true
 	d.bare, d.synAck = false, false
 	d.end, d.una, d.numHoles, d.fin = 0, 0, 0, false
+	d.timedEnd, d.rtt = 0, 0
 	d.endAt = at
 }
 
@@ -857,6 +885,7 @@ func (f *flow) addSYN(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
 	me.lastSYN = at
 	me.offer(&s.Options)
 	me.reach(s)
+	me.time(at, e.Retransmission)
 }
 
 func (f *flow) addSYNACK(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
@@ -886,9 +915,12 @@ func (f *flow) addSYNACK(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
 	}
 	if me.base == s.Seq {
 		me.reach(s)
+		if me.una == 0 && !me.bare { // with a SYN before it, that is what will be answered
+			me.time(at, e.Retransmission)
+		}
 	}
 	me.lastSYNACK = at
-	peer.acked(s.Ack, f.isOpen)
+	peer.acked(s.Ack, at, f.isOpen)
 }
 
 func (f *flow) addRST(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
@@ -947,7 +979,7 @@ func (f *flow) addOther(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
 			peer.base, peer.based = s.Ack.Add(-1), true
 			peer.end, peer.una = 1, 1
 		}
-		peer.acked(s.Ack, f.isOpen)
+		peer.acked(s.Ack, at, f.isOpen)
 	}
 	r := me.rel(s.Seq)
 	if r >= 1 && !me.spoke && s.Flags&rawtcp.ACK != 0 {
@@ -973,6 +1005,9 @@ func (f *flow) addOther(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
 		if s.Options.HasTimestamps {
 			me.endTS, me.hasTS = s.Options.TSVal, true
 		}
+		if me.timedEnd == 0 {
+			me.time(at, e.Retransmission)
+		}
 	case n == 1 && r == me.end-1 && me.una == me.end && s.Flags&rawtcp.FIN == 0:
 		e.note("keep-alive")
 		me.probes++
@@ -989,6 +1024,7 @@ func (f *flow) addOther(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
 
 func (f *flow) repeat(me *side, e *Event) {
 	e.Retransmission = true
+	me.timedEnd = 0
 	me.again++
 	if f.isOpen {
 		me.dataAgain++
@@ -1001,7 +1037,7 @@ func (d *side) reach(s *rawtcp.Segment) { d.end = max(d.end, int64(s.Len())) }
 // acked takes an acknowledgment of this side's sequence space into account.
 // Before the flow is open nothing can be acknowledged that was not sent; later
 // the capture may have missed it.
-func (d *side) acked(ack rawtcp.Seq, open bool) {
+func (d *side) acked(ack rawtcp.Seq, at time.Time, open bool) {
 	r := d.rel(ack)
 	if r <= d.una || r > d.end && (!open || r > d.end+maxJump) {
 		return
@@ -1011,6 +1047,21 @@ func (d *side) acked(ack rawtcp.Seq, open bool) {
 		d.end = r
 	}
 	d.una = r
+	if d.timedEnd > 0 && r >= d.timedEnd {
+		if rtt := at.Sub(d.timedAt); rtt >= 0 && (d.rtt == 0 || rtt < d.rtt) {
+			d.rtt = max(rtt, 1)
+		}
+		d.timedEnd = 0
+	}
+}
+
+// time begins to time the segment that the side ends with, unless it was sent
+// before.
+func (d *side) time(at time.Time, again bool) {
+	d.timedEnd, d.timedAt = d.end, at
+	if again {
+		d.timedEnd = 0
+	}
 }
 
 func (d *side) addHole(h hole) {
@@ -1198,8 +1249,8 @@ func (z *Analyzer) timeline(t *tuple, f *flow, end time.Time) *Timeline {
 		}
 		e.At = e.Time.Sub(tl.Reference)
 	}
-	tl.A.Local = sa.out > 0 && sa.in == 0 && sb.out == 0
-	tl.B.Local = sb.out > 0 && sb.in == 0 && sa.out == 0
+	tl.A.Local = sa.native && sa.in == 0 && sb.out == 0
+	tl.B.Local = sb.native && sb.in == 0 && sa.out == 0
 	if sa.hasOffer && sb.hasOffer {
 		tl.WindowScaling = sa.offered.HasWScale && sb.offered.HasWScale
 		tl.SACK = sa.offered.SACKPermitted && sb.offered.SACKPermitted

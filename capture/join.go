@@ -294,6 +294,9 @@ func (j *Joined) fill(v *view, cfg *JoinConfig) {
 		j.Crossing = &c
 		if j.Simultaneous || c.Regime != RegimeCrossed {
 			j.Detail = c.Words("a", "b")
+			if j.Simultaneous {
+				j.Detail = c.atOneEnd() + j.Detail
+			}
 		}
 	}
 	j.Events = append(v.at1, v.at2...)
@@ -339,7 +342,7 @@ func (j *Joined) OffsetWords() string {
 	if d < 0 {
 		ahead, d = "behind", -d
 	}
-	return fmt.Sprintf("b's clock is %s %s a's (± %s%s)", inMS(d), ahead, inMS(j.Bound), from)
+	return fmt.Sprintf("b's clock is %s %s a's%s if the path is symmetric (± %s if it is not)", inMS(d), ahead, from, inMS(j.Bound))
 }
 
 // packetKey is what stays the same of a packet on its way through NATs.

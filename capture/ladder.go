@@ -143,7 +143,7 @@ func (tl *Timeline) Facts() []string {
 		lines = append(lines, s)
 	}
 	if tl.A.Sent+tl.B.Sent > 0 {
-		s := fmt.Sprintf("data a→b %s, b→a %s", tl.A.dataWords(), tl.B.dataWords())
+		s := fmt.Sprintf("data a→b %s, b→a %s", tl.A.dataWords(tl.OneWay), tl.B.dataWords(tl.OneWay))
 		if tl.Established || tl.Verdict == Incomplete {
 			s += "; " + tl.repeatWords()
 		}
@@ -153,6 +153,9 @@ func (tl *Timeline) Facts() []string {
 	}
 	if words := closedWords[tl.Closed]; words != "" {
 		lines = append(lines, words)
+	}
+	if tl.SameAs > 0 {
+		lines = append(lines, fmt.Sprintf("the packets of flow %d once more: a NAT at the capture point rewrote the addresses", tl.SameAs))
 	}
 	if n := tl.A.Missed + tl.B.Missed; n > 0 {
 		lines = append(lines, fmt.Sprintf("%s acknowledged that this capture does not have: it dropped packets or began late", bytesWords(n)))
@@ -170,7 +173,7 @@ var closedWords = map[string]string{
 
 func (tl *Timeline) agreedWords() string {
 	var parts []string
-	if tl.A.MSS > 0 || tl.B.MSS > 0 {
+	if tl.A.MSS > 0 && tl.B.MSS > 0 {
 		parts = append(parts, fmt.Sprintf("mss %d/%d", tl.A.MSS, tl.B.MSS))
 	}
 	if tl.SACK {
@@ -199,9 +202,9 @@ func (tl *Timeline) repeatWords() string {
 }
 
 // dataWords says how much of one end's data the other acknowledged.
-func (s *Side) dataWords() string {
-	if s.Acked == s.Sent {
-		return bytesWords(s.Acked)
+func (s *Side) dataWords(oneWay bool) string {
+	if s.Acked == s.Sent || oneWay {
+		return bytesWords(s.Sent)
 	}
 	return fmt.Sprintf("%s (%s acknowledged)", bytesWords(s.Sent), bytesWords(s.Acked))
 }
@@ -811,6 +814,23 @@ func (k *sketch) drawPath(line []cell, r *row) []string {
 	}
 	var label string
 	notes = k.describe(e, room, &label)
+	if arrives {
+		// The rest was said where it left.
+		notes = nil
+		label, _, _ = strings.Cut(label, "  ")
+	} else {
+		if !home {
+			notes = append(notes, "first seen at "+k.Lanes[began])
+		}
+		if n := len(p.sights); !edgeLane(p.sights[n-1].lane, p.dir, len(k.Lanes)) {
+			notes = append(notes, "not seen at "+k.Lanes[p.sights[n-1].lane+p.dir])
+		}
+	}
+	if text := strings.Join(notes, "; "); k.notesAt == 0 && text != "" {
+		if words := label + " · " + text; utf8.RuneCountInString(words) <= room {
+			label, notes = words, nil
+		}
+	}
 	k.label(line, near, abs(k.x[gapTo]-k.x[gapFrom]), near == gapFrom, p.dir, label, st)
 	if took != "" {
 		lastGap := abs(k.x[last.lane] - k.x[p.sights[r.to-1].lane])
@@ -821,15 +841,6 @@ func (k *sketch) drawPath(line []cell, r *row) []string {
 		if near == gapFrom && free >= utf8.RuneCountInString(took) {
 			k.label(line, last.lane, lastGap, false, p.dir, took, styleDim)
 		}
-	}
-	if arrives {
-		return nil // said where it left
-	}
-	if !home {
-		notes = append(notes, "first seen at "+k.Lanes[began])
-	}
-	if n := len(p.sights); !edgeLane(p.sights[n-1].lane, p.dir, len(k.Lanes)) {
-		notes = append(notes, "not seen at "+k.Lanes[p.sights[n-1].lane+p.dir])
 	}
 	return notes
 }
@@ -921,10 +932,8 @@ func (k *sketch) describe(e *Event, room int, label *string) []string {
 	flags := e.Flags.String()
 	switch {
 	case e.ICMP != "":
-		choices = []string{"ICMP " + e.ICMP, e.ICMP, "ICMP"}
-		if e.Src.Addr().IsValid() {
-			notes = append(notes, "from "+e.Src.Addr().String())
-		}
+		short, _, _ := strings.Cut(e.ICMP, " from ")
+		choices = []string{"ICMP " + e.ICMP, "ICMP " + short, "ICMP"}
 	case e.Options != "":
 		choices = []string{
 			flags + seq + ack + size + "  " + e.Options,
@@ -944,7 +953,7 @@ func (k *sketch) describe(e *Event, room int, label *string) []string {
 	}
 	switch {
 	case e.ICMP != "" && !strings.Contains(chosen, e.ICMP):
-		notes = append([]string{"ICMP " + e.ICMP}, notes...)
+		notes = append(notes, "ICMP "+e.ICMP)
 	case chosen == "":
 		notes = append(notes, choices[0])
 	case e.Options != "" && !strings.Contains(chosen, e.Options):
@@ -1015,4 +1024,21 @@ func signedMS(d time.Duration) string {
 		return "0.000"
 	}
 	return fmt.Sprintf("%+.3f", float64(d)/float64(time.Millisecond))
+}
+
+// ASCII spells out what a ladder draws beyond ASCII; other characters become
+// question marks.
+func ASCII(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		switch s, ok := asciiOf[r]; {
+		case ok:
+			b.WriteString(s)
+		case r > 126:
+			b.WriteByte('?')
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }

@@ -108,8 +108,9 @@ func (c *Crossing) Fraction() float64 {
 // quarter of the other) its own term is not an estimate: the spare is the
 // time between its SYN and the arrival of the peer's. Error is then the stamp
 // resolution and that host's own turnaround, taken as the measure of the
-// peer's; elsewhere 100 µs are allowed for the turnaround. What later round
-// trips fall short of the first is added.
+// peer's; elsewhere 100 µs are allowed for the turnaround. What a second round
+// trip (SYN-ACK to ACK) was shorter than the first is added: it tells how much
+// the delays vary.
 //
 // The spares are those of the hosts. Between two NATs each is smaller by the
 // round trip between that host and its NAT, which a host cannot see; capture
@@ -126,14 +127,14 @@ func CrossingFromOne(events []Event) (Crossing, bool) {
 	if synA == nil || synB == nil || a.synAck == nil && b.synAck == nil {
 		return Crossing{}, false
 	}
-	ra, spreadA, okA := roundTrip(b, synB, a)
-	rb, spreadB, okB := roundTrip(a, synA, b)
+	ra, leastA, okA := roundTrip(b, synB, a)
+	rb, leastB, okB := roundTrip(a, synA, b)
 	if !okA || !okB {
 		return Crossing{}, false
 	}
 	g := synB.Time.Sub(synA.Time)
 	c := Crossing{SpareA: g + ra, SpareB: rb - g, Points: 1}
-	c.Error = resolution(synA, synB) + spreadA + spreadB
+	c.Error = resolution(synA, synB) + (ra - leastA) + (rb - leastB)
 	const allowance = 100 * time.Microsecond // chosen by us: stock kernels answer a SYN within 20 to 60 µs
 	switch {
 	case a.isHere() || !b.isHere() && ra <= rb/4:
@@ -232,28 +233,38 @@ func (c *Crossing) conclude(met time.Time) {
 	}
 }
 
-// Words is the crossing in a sentence, with the margin as the reader would say
-// it: "the SYNs crossed with 9.98 ms to spare: b's was about to reach a". The
-// names are of the places that the spares are about.
+// Words is the crossing in a sentence. The names are of the places that the
+// spares are about: "the SYNs crossed, margin 9.980 ms ± 0.002 ms: b's SYN left
+// nat-b that long before a's came there".
 func (c *Crossing) Words(a, b string) string {
 	margin := inMS(c.Margin)
 	if c.Margin < 0 {
 		margin = inMS(-c.Margin)
 	}
-	within := ""
 	if c.Error > 0 {
-		within = " (± " + inMS(c.Error) + ")"
+		margin += " ± " + inMS(c.Error)
 	}
 	switch c.Regime {
 	case RegimeAEarly:
-		return fmt.Sprintf("no crossing: a's SYN came to %s %s%s before b's own had left", b, margin, within)
+		return fmt.Sprintf("the SYNs did not cross: a's came to %s %s before b's own had left", b, margin)
 	case RegimeBEarly:
-		return fmt.Sprintf("no crossing: b's SYN came to %s %s%s before a's own had left", a, margin, within)
+		return fmt.Sprintf("the SYNs did not cross: b's came to %s %s before a's own had left", a, margin)
 	}
 	if c.SpareA <= c.SpareB {
-		return fmt.Sprintf("the SYNs crossed with %s%s to spare: that long after a's SYN had left %s, b's came there", margin, within, a)
+		return fmt.Sprintf("the SYNs crossed, margin %s: a's SYN left %s that long before b's came there", margin, a)
 	}
-	return fmt.Sprintf("the SYNs crossed with %s%s to spare: that long after b's SYN had left %s, a's came there", margin, within, b)
+	return fmt.Sprintf("the SYNs crossed, margin %s: b's SYN left %s that long before a's came there", margin, b)
+}
+
+// atOneEnd says which end alone saw a simultaneous open, if one did.
+func (c *Crossing) atOneEnd() string {
+	switch c.Regime {
+	case RegimeAEarly:
+		return "at a only; "
+	case RegimeBEarly:
+		return "at b only; "
+	}
+	return ""
 }
 
 // opening is what one end sent to open a flow, at one place.
@@ -301,7 +312,9 @@ func sortOpening(events []Event) *[2]opening {
 		}
 		x := index(e)
 		o := &h[x]
-		o.dir[min(int(e.Dir), 2)]++
+		if e.Dir != DirOut || nativeTTL(e.TTL) {
+			o.dir[min(int(e.Dir), 2)]++
+		}
 		switch {
 		case e.bareSYN() && e.Seq == isn[x]:
 			o.syns = append(o.syns, e)
@@ -351,9 +364,9 @@ func copyBefore(copies []*Event, answer *Event) *Event {
 }
 
 // roundTrip is the time from the capture point to the end 'to' and back: from
-// the SYN of the other end to its SYN-ACK, and from the other's SYN-ACK to its
-// first ACK. The shortest counts; spread is how much longer the first was.
-func roundTrip(from *opening, syn *Event, to *opening) (rtt, spread time.Duration, ok bool) {
+// the SYN of the other end to its SYN-ACK or, where it sent none, from the
+// other's SYN-ACK to its first ACK. shortest is the smaller of the two.
+func roundTrip(from *opening, syn *Event, to *opening) (rtt, shortest time.Duration, ok bool) {
 	var samples []time.Duration
 	if to.synAck != nil && syn != nil && !to.synAck.Time.Before(syn.Time) {
 		samples = append(samples, to.synAck.Time.Sub(syn.Time))
@@ -372,20 +385,7 @@ func roundTrip(from *opening, syn *Event, to *opening) (rtt, spread time.Duratio
 	if len(samples) == 0 {
 		return 0, 0, false
 	}
-	rtt = slices.Min(samples)
-	return rtt, samples[0] - rtt, true
-}
-
-// handshakeRTT is the shortest round trip between the two ends, 0 = not known.
-func handshakeRTT(events []Event) time.Duration {
-	h := sortOpening(events)
-	a, b := &h[0], &h[1]
-	ra, _, okA := roundTrip(b, b.copyFor(a), a)
-	rb, _, okB := roundTrip(a, a.copyFor(b), b)
-	if !okA || !okB {
-		return 0
-	}
-	return ra + rb
+	return samples[0], slices.Min(samples), true
 }
 
 // resolution is what the stamps are good for, both together: nothing when they
@@ -415,7 +415,12 @@ func (tl *Timeline) judge(f *flow, a int8, end time.Time) {
 		(f.isOpen || sa.synAcks+sb.synAcks > 0)
 	crossed := sa.bare && sb.bare
 	tl.Simultaneous = sa.bare && sa.synAck || sb.bare && sb.synAck || crossed && f.isOpen
-	tl.RoundTrip = handshakeRTT(tl.Events)
+	if sa.rtt > 0 && sb.rtt > 0 {
+		tl.RoundTrip = sa.rtt + sb.rtt
+	}
+	if tl.OneWay {
+		tl.A.Missed, tl.B.Missed = 0, 0
+	}
 	if crossed {
 		if c, ok := CrossingFromOne(tl.Events); ok {
 			tl.Crossing = &c
@@ -432,7 +437,7 @@ func (tl *Timeline) judge(f *flow, a int8, end time.Time) {
 		tl.Verdict = Simultaneous
 		switch {
 		case tl.Crossing != nil:
-			say("%s", tl.Crossing.Words("a", "b"))
+			say("%s", tl.Crossing.atOneEnd()+tl.Crossing.Words("a", "b"))
 		case tl.OneWay:
 			say("one end answered a SYN while its own was outstanding; the other's packets were not captured")
 		default:
