@@ -26,6 +26,8 @@ func openGuard(netip.AddrPort, *GuardConfig) (*Guard, error) {
 
 func (r *Repair) prepare() error { return unsupported("TCP_REPAIR") }
 
+func (r *Repair) warm() error { return unsupported("TCP_REPAIR") }
+
 func (r *Repair) install(*rawtcp.Transfer, func(rawtcp.Seq) []byte) (*net.TCPConn, error) {
 	return nil, unsupported("TCP_REPAIR")
 }

@@ -332,13 +332,11 @@ func synFilter(local, remote netip.AddrPort) []bpf.Instruction {
 	return append(prog, bpf.RetConstant{Val: 0xffff}, bpf.RetConstant{Val: 0})
 }
 
-// routeMSS is the largest segment, in bytes, that fits the route's MTU (RFC
-// 9293 section 3.7.1: the MTU less the fixed headers), which is what the kernel
-// itself puts in a SYN (ipv4_default_advmss).
+// routeMSS is the largest segment that fits the route, in bytes.
 func routeMSS(local, remote netip.Addr, iface string) (uint16, error) {
-	family, level, opt, headers := unix.AF_INET6, unix.SOL_IPV6, unix.IPV6_MTU, 60
+	family := unix.AF_INET6
 	if local.Is4() {
-		family, level, opt, headers = unix.AF_INET, unix.SOL_IP, unix.IP_MTU, 40
+		family = unix.AF_INET
 	}
 	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -357,6 +355,17 @@ func routeMSS(local, remote netip.Addr, iface string) (uint16, error) {
 	}
 	if err := unix.Connect(fd, sa); err != nil {
 		return 0, fmt.Errorf("route to %v: %w", remote, err)
+	}
+	return connectedMSS(fd, remote)
+}
+
+// connectedMSS is the MTU of a connected socket's route less the fixed headers
+// (RFC 9293 section 3.7.1), which is what the kernel itself puts in a SYN
+// (ipv4_default_advmss).
+func connectedMSS(fd int, remote netip.Addr) (uint16, error) {
+	level, opt, headers := unix.SOL_IPV6, unix.IPV6_MTU, 60
+	if remote.Is4() {
+		level, opt, headers = unix.SOL_IP, unix.IP_MTU, 40
 	}
 	mtu, err := unix.GetsockoptInt(fd, level, opt)
 	if err != nil {

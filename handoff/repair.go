@@ -31,16 +31,19 @@ type RepairConfig struct {
 type Repair struct {
 	local, remote netip.AddrPort
 	cfg           RepairConfig
-	fd            int
-	rounds        int // of the drop filter, in Install
+	conn          *net.TCPConn // the socket, from the beginning; nil when closed or given away
+	fd            int          // conn's descriptor
+	routeMSS      int          // largest segment that the route takes, bytes
+	rounds        int          // of the drop filter, in Install
 }
 
-// PrepareRepair makes and binds the socket, and goes once through all of Install
-// with a socket that is thrown away silently, so that code and routes are warm.
+// PrepareRepair makes and binds the socket and, with Warm, goes once through
+// what Install will do.
 //
 // It needs CAP_NET_ADMIN in the user namespace that owns the network namespace;
 // without it the error is EPERM and names the remedy. The socket can be bound
-// whoever else uses the local port.
+// whoever else uses the local port. EADDRNOTAVAIL means that a socket of this very
+// flow exists.
 func PrepareRepair(local, remote netip.AddrPort, cfg *RepairConfig) (*Repair, error) {
 	r := &Repair{local: local, remote: remote, fd: -1}
 	if cfg != nil {
@@ -54,6 +57,18 @@ func PrepareRepair(local, remote netip.AddrPort, cfg *RepairConfig) (*Repair, er
 		return nil, fmt.Errorf("handoff: prepare %v to %v for repair: %w", local, remote, err)
 	}
 	return r, nil
+}
+
+// Warm takes the socket through Install with made-up numbers and back again,
+// without a packet, so that code, routes and data are in the processor's caches;
+// it takes some tens of microseconds. What arrives for the flow meanwhile is dropped as
+// by a Guard. PrepareRepair has called it once. Call it again shortly before
+// Install is due if the time between is long: Install is several times slower cold.
+func (r *Repair) Warm() error {
+	if err := r.warm(); err != nil {
+		return fmt.Errorf("handoff: warm up %v to %v for repair: %w", r.local, r.remote, err)
+	}
+	return nil
 }
 
 // Install makes the socket continue the flow t and gives it to the caller; r is
@@ -81,7 +96,7 @@ func PrepareRepair(local, remote netip.AddrPort, cfg *RepairConfig) (*Repair, er
 //
 // If Install fails the flow is lost to this socket: close r, which sends
 // nothing, and tell the peer (rawtcp.Handshake.Abort). EADDRNOTAVAIL means that a
-// socket of this very flow exists, alive or in TIME-WAIT.
+// socket of this very flow has come up since PrepareRepair.
 func (r *Repair) Install(t rawtcp.Transfer, late func(rcvNxt rawtcp.Seq) []byte) (*net.TCPConn, error) {
 	c, err := r.install(&t, late)
 	if err != nil {
@@ -91,7 +106,14 @@ func (r *Repair) Install(t rawtcp.Transfer, late func(rcvNxt rawtcp.Seq) []byte)
 }
 
 // Close gives the socket up without a packet. After Install it does nothing.
-func (r *Repair) Close() error { return closeFD(&r.fd) }
+func (r *Repair) Close() error {
+	if r.conn == nil {
+		return nil
+	}
+	err := r.conn.Close() // in repair mode: tcp_close sends nothing
+	r.conn = nil
+	return err
+}
 
 // ProbeRepair reports whether this process may use TCP_REPAIR here and the
 // kernel has all of it that Install needs. If not, the error says why, with the

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -39,15 +40,82 @@ const (
 	catchUp = 50 * time.Microsecond
 )
 
+// prepare makes the *net.TCPConn already, which takes the net package longer
+// than all of Install: net.FileConn reads the remote address of a connected
+// socket, so the socket is connected in repair mode and disconnected again.
 func (r *Repair) prepare() error {
-	if err := r.rehearse(); err != nil {
-		return err
-	}
 	fd, err := openRepair(r.local, r.cfg.Interface)
 	if err != nil {
 		return err
 	}
-	r.fd = fd
+	if err := r.pretend(fd); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	c, err := tcpConn(fd)
+	if err != nil {
+		return err
+	}
+	r.conn = c
+	raw, err := c.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { r.fd = int(fd) }) // valid as long as r has conn
+	}
+	if err == nil {
+		err = disconnect(r.fd)
+	}
+	if err == nil {
+		err = r.warm()
+	}
+	if err != nil {
+		return errors.Join(err, r.Close())
+	}
+	return nil
+}
+
+// warm leaves the socket as it found it: in CLOSE, with the filter.
+func (r *Repair) warm() error {
+	if r.conn == nil {
+		return ErrClosed
+	}
+	// In CLOSE no segment finds the socket, so the filter may go for a moment.
+	if err := detachDrop(r.fd); err != nil {
+		return err
+	}
+	if err := attachDrop(r.fd); err != nil {
+		return err
+	}
+	if err := r.pretend(r.fd); err != nil {
+		return err
+	}
+	return disconnect(r.fd)
+}
+
+// pretend is continueFlow with made-up numbers. It reads what the route takes.
+func (r *Repair) pretend(fd int) error {
+	r.routeMSS = maxMaxSeg
+	err := r.continueFlow(fd, &rawtcp.Transfer{
+		SndNxt: 1, RcvNxt: 2, RcvWup: 1, Data: []byte{0},
+		PeerMSS: maxMaxSeg, WScaleOK: true, SACK: true, Timestamps: true,
+		SndWnd: 65535, MaxWnd: 65535, RcvWnd: 65535,
+	})
+	if err != nil {
+		return err
+	}
+	mss, err := connectedMSS(fd, r.remote.Addr())
+	r.routeMSS = int(mss)
+	return err
+}
+
+// disconnect takes a socket in repair mode back to CLOSE, where it stays bound
+// and keeps its filter, but forgets its TCP options (tcp_disconnect; in repair
+// mode it sends nothing).
+func disconnect(fd int) error {
+	unspec := unix.RawSockaddr{Family: unix.AF_UNSPEC} // connect(2)
+	_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspec)), unix.SizeofSockaddrInet4)
+	if errno != 0 {
+		return fmt.Errorf("disconnect: %w", errno)
+	}
 	return nil
 }
 
@@ -101,43 +169,14 @@ func probeRepair() error {
 	return repairMode(fd, unix.TCP_REPAIR_OFF_NO_WP)
 }
 
-// rehearse goes through Install with a socket on another local port that never
-// leaves repair mode and so never sends a packet. It makes the second time
-// faster: code, routes and slabs are in the caches.
-func (r *Repair) rehearse() error {
-	local := netip.AddrPortFrom(r.local.Addr(), 0)
-	fd, err := openRepair(local, r.cfg.Interface)
-	if err != nil {
-		return err
-	}
-	dummy := &rawtcp.Transfer{
-		SndNxt: 1, RcvNxt: 2, RcvWup: 1, Data: []byte{0},
-		PeerMSS: 1220, WScaleOK: true, SACK: true, Timestamps: true,
-		SndWnd: 65535, MaxWnd: 65535, RcvWnd: 65535,
-	}
-	if err := continueFlow(fd, r.remote, dummy); err != nil {
-		unix.Close(fd)
-		return fmt.Errorf("rehearsal: %w", err)
-	}
-	if _, err := queueSeq(fd); err != nil {
-		unix.Close(fd)
-		return fmt.Errorf("rehearsal: %w", err)
-	}
-	c, err := tcpConn(fd)
-	if err != nil {
-		return fmt.Errorf("rehearsal: %w", err)
-	}
-	return c.Close()
-}
-
 func (r *Repair) install(t *rawtcp.Transfer, late func(rawtcp.Seq) []byte) (*net.TCPConn, error) {
-	if r.fd < 0 {
+	if r.conn == nil {
 		return nil, ErrClosed
 	}
 	if err := r.checkTransfer(t); err != nil {
 		return nil, err
 	}
-	if err := continueFlow(r.fd, r.remote, t); err != nil {
+	if err := r.continueFlow(r.fd, t); err != nil {
 		return nil, err
 	}
 	pushed, err := r.letIn(t.RcvNxt, late)
@@ -158,14 +197,14 @@ func (r *Repair) install(t *rawtcp.Transfer, late func(rawtcp.Seq) []byte) (*net
 	if err := setInt(r.fd, "SO_REUSEADDR", unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return nil, err
 	}
-	fd := r.fd
-	r.fd = -1
-	return tcpConn(fd)
+	c := r.conn
+	r.conn = nil
+	return c, nil
 }
 
 // continueFlow puts a bound socket in repair mode into the flow's state, as far
 // as it has been acknowledged. The filter stays.
-func continueFlow(fd int, remote netip.AddrPort, t *rawtcp.Transfer) error {
+func (r *Repair) continueFlow(fd int, t *rawtcp.Transfer) error {
 	// TCP_QUEUE_SEQ works in CLOSE only.
 	if err := setQueueSeq(fd, tcpSendQueue, t.SndNxt); err != nil {
 		return err
@@ -173,10 +212,14 @@ func continueFlow(fd int, remote netip.AddrPort, t *rawtcp.Transfer) error {
 	if err := setQueueSeq(fd, tcpRecvQueue, t.RcvNxt.Add(-len(t.Data))); err != nil {
 		return err
 	}
-	// connect computes the segment size (tcp_connect_init, tcp_sync_mss) and
-	// nothing does so after TCP_REPAIR_OPTIONS: without TCP_MAXSEG we would send
-	// 536 bytes at a time until the path MTU changes.
-	if err := limitMSS(fd, t.PeerMSS); err != nil {
+	// connect computes the segment size from the route and TCP_MAXSEG (tcp_sync_mss),
+	// and nothing does so after TCP_REPAIR_OPTIONS until the path MTU changes.
+	// Without TCP_MAXSEG it would be 536 bytes, less the options.
+	mss := maxMaxSeg
+	if int(t.PeerMSS) < r.routeMSS {
+		mss = int(t.PeerMSS)
+	}
+	if err := limitMSS(fd, uint16(mss)); err != nil {
 		return err
 	}
 	if !t.WScaleOK {
@@ -187,7 +230,7 @@ func continueFlow(fd int, remote netip.AddrPort, t *rawtcp.Transfer) error {
 			return err
 		}
 	}
-	if err := connect(fd, remote); err != nil { // sends nothing and leads to ESTABLISHED
+	if err := connect(fd, r.remote); err != nil { // sends nothing and leads to ESTABLISHED
 		return err
 	}
 	if err := setRepairOptions(fd, t); err != nil {
