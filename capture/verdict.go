@@ -104,11 +104,11 @@ func (c *Crossing) Fraction() float64 {
 // that the delay of one direction did not change between two packets of the
 // handshake.
 //
-// At a host (packets known as outgoing there, or a round trip to it below a
-// quarter of the other) its own term is not an estimate: the spare is the
-// time between its SYN and the arrival of the peer's. Error is then the stamp
-// resolution and that host's own turnaround, taken as the measure of the
-// peer's; elsewhere 100 µs are allowed for the turnaround. What a second round
+// Where the packets of one end are known to leave the capturing host, its own
+// term is not an estimate: the spare is the time between its SYN and the
+// arrival of the peer's. Error is then the stamp resolution and that host's own
+// turnaround, taken as the measure of the peer's; elsewhere the smaller round
+// trip or, if that is less, 100 µs are allowed for the turnaround. What a second round
 // trip (SYN-ACK to ACK) was shorter than the first is added: it tells how much
 // the delays vary.
 //
@@ -137,14 +137,14 @@ func CrossingFromOne(events []Event) (Crossing, bool) {
 	c.Error = resolution(synA, synB) + (ra - leastA) + (rb - leastB)
 	const allowance = 100 * time.Microsecond // chosen by us: stock kernels answer a SYN within 20 to 60 µs
 	switch {
-	case a.isHere() || !b.isHere() && ra <= rb/4:
+	case a.isHere():
 		c.SpareA = g
 		c.Error += ra
-	case b.isHere() || rb <= ra/4:
+	case b.isHere():
 		c.SpareB = -g
 		c.Error += rb
 	default:
-		c.Error += allowance
+		c.Error += min(ra, rb, allowance)
 	}
 	if a.synAck != nil && b.synAck != nil && a.bare() && b.bare() {
 		// Both answered a SYN while their own was out: they crossed, whatever a
