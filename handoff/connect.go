@@ -42,7 +42,7 @@ func PrepareConnect(local, remote netip.AddrPort, cfg *ConnectConfig) (*Connect,
 	if cfg != nil {
 		c.cfg = *cfg
 	}
-	err := checkFlow(local, remote)
+	err := checkFlow(local, remote, anyLocal)
 	if err == nil {
 		err = c.prepare()
 	}

@@ -17,8 +17,11 @@ var (
 	ErrClosed = errors.New("already closed or handed over")
 )
 
+// anyLocal, given to checkFlow, leaves the local endpoint to the kernel.
+const anyLocal = true
+
 // checkFlow complains about endpoints that cannot be a flow.
-func checkFlow(local, remote netip.AddrPort) error {
+func checkFlow(local, remote netip.AddrPort, open bool) error {
 	if err := checkLocal(local); err != nil {
 		return err
 	}
@@ -33,7 +36,7 @@ func checkFlow(local, remote netip.AddrPort) error {
 		return fmt.Errorf("local %v and remote %v are of two address families", local, remote)
 	case local == remote:
 		return fmt.Errorf("remote %v is the local endpoint itself", remote)
-	case local.Port() == 0 || local.Addr().IsUnspecified():
+	case !open && (local.Port() == 0 || local.Addr().IsUnspecified()):
 		return fmt.Errorf("local endpoint %v: want an address and a port", local)
 	}
 	return nil

@@ -88,9 +88,27 @@ func linkUp(name string, addrs ...netip.Addr) error {
 	return netlink.LinkSetUp(link)
 }
 
-// settle connects both ways, so that routes and neighbours are known.
+// settle waits until both ends of the cable are up, so that no first packet is
+// lost, and connects over both families, so that routes and neighbours are known.
 func (w *wire) settle(tb testing.TB) {
 	tb.Helper()
+	ready := func(name string) error {
+		for deadline := time.Now().Add(5 * time.Second); ; {
+			link, err := netlink.LinkByName(name)
+			if err != nil {
+				return err
+			}
+			if link.Attrs().OperState == netlink.OperUp {
+				return nil
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("%s does not come up", name)
+			}
+		}
+	}
+	if err := errors.Join(ready(w.iface), w.b.Do(func() error { return ready("wb0") })); err != nil {
+		tb.Fatal(err)
+	}
 	for _, v6 := range []bool{false, true} {
 		l := w.listen(tb, v6)
 		c, err := net.Dial("tcp", l.Addr().String())
@@ -277,6 +295,11 @@ func (o *opener) send(segs []rawtcp.Segment) error {
 		}
 	}
 	return nil
+}
+
+func (o *opener) close() {
+	o.raw.Close()
+	o.tap.close()
 }
 
 // open runs the handshake until it is ready.

@@ -55,7 +55,7 @@ func PreparePark(local, remote netip.AddrPort, cfg *ParkConfig) (*Parked, error)
 	if cfg != nil {
 		p.cfg = *cfg
 	}
-	err := checkFlow(local, remote)
+	err := checkFlow(local, remote, !anyLocal)
 	if err == nil {
 		err = p.prepare()
 	}

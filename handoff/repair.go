@@ -49,7 +49,7 @@ func PrepareRepair(local, remote netip.AddrPort, cfg *RepairConfig) (*Repair, er
 	if cfg != nil {
 		r.cfg = *cfg
 	}
-	err := checkFlow(local, remote)
+	err := checkFlow(local, remote, !anyLocal)
 	if err == nil {
 		err = r.prepare()
 	}
