@@ -399,7 +399,7 @@ func checkFields(t *testing.T, page, text string, typ reflect.Type, seen map[ref
 		}
 		if name == "" {
 			t.Errorf("%v.%s has no JSON name", typ, f.Name)
-		} else if !strings.Contains(text, "`"+name+"`") && !strings.Contains(text, "."+name+"`") {
+		} else if !strings.Contains(text, "`"+name+"`") && !strings.Contains(text, "."+name+"`") && !strings.Contains(text, "`"+name+".") {
 			t.Errorf("%s does not name %q (%v.%s)", page, name, typ, f.Name)
 		}
 		checkFields(t, page, text, f.Type, seen)

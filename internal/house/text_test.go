@@ -85,3 +85,23 @@ func TestLinks(t *testing.T) {
 		}
 	})
 }
+
+// TestReadmeExample: the Go code of the README is compiled, as the example of
+// package punch.
+func TestReadmeExample(t *testing.T) {
+	var readme, example string
+	each(t, func(f *file) {
+		switch f.Name {
+		case "README.md":
+			_, rest, _ := strings.Cut(string(f.Text), "```go\n")
+			readme, _, _ = strings.Cut(rest, "```")
+		case "punch/example_test.go":
+			if parts := strings.Split(string(f.Text), "// README\n"); len(parts) == 3 {
+				example = parts[1]
+			}
+		}
+	})
+	if readme == "" || strings.Join(strings.Fields(readme), " ") != strings.Join(strings.Fields(example), " ") {
+		t.Errorf("the Go code of README.md is not that of punch/example_test.go:\n%s\n%s", readme, example)
+	}
+}
