@@ -110,6 +110,13 @@ func (p *Parked) park(ctx context.Context) error {
 		}
 		return err
 	}
+	if !p.remote.Addr().Is4() {
+		// As holdBack does for IPv4: what comes in elsewhere, an ICMP error about a
+		// copy among it, does not find the socket before Release (inet6_match).
+		if err := unix.BindToDevice(p.fd, "lo"); err != nil {
+			return os.NewSyscallError("setsockopt SO_BINDTODEVICE", err)
+		}
+	}
 	n, err := p.catch(ctx, buf[:])
 	if err != nil {
 		return err
@@ -223,7 +230,7 @@ func letGo(fd int, remote netip.Addr, iface string) error {
 	if err := unix.SetsockoptString(fd, unix.SOL_IPV6, unix.IPV6_RTHDR, ""); err != nil {
 		return os.NewSyscallError("setsockopt IPV6_RTHDR", err)
 	}
-	return bindToDevice(fd, iface)
+	return os.NewSyscallError("setsockopt SO_BINDTODEVICE", unix.BindToDevice(fd, iface))
 }
 
 // emptyOptions is a control message that makes an option set without headers:

@@ -20,6 +20,9 @@ const (
 	// after each packet that came in, so that it answers within microseconds. It gives
 	// the processor away between looks. Chosen by us: longer than most round trips.
 	armedWindow = 300 * time.Millisecond
+	// openLead is what the last system call before the SYN may take; a peer that is
+	// earlier than that is answered by our SYN.
+	openLead = 100 * time.Microsecond
 	// looksPerYield is how many looks at the ring (40 ns each) are made before other threads may run.
 	looksPerYield = 8
 	// napLimit bounds each wait, so that a cancelled context is noticed.
@@ -156,6 +159,12 @@ func (a *attempt) send(ctx context.Context) error {
 		return err
 	}
 	bias := a.warmUp(ctx)
+	if err := a.thread.SleepUntil(ctx, a.plan.At.Add(-openLead)); err != nil && !errors.Is(err, timing.ErrPast) {
+		return err
+	}
+	if err := a.engine.open(); err != nil {
+		return err
+	}
 	if err := a.thread.SleepUntil(ctx, a.plan.At.Add(-bias)); err != nil && !errors.Is(err, timing.ErrPast) {
 		return err
 	}

@@ -44,6 +44,9 @@ func (e *connectEngine) arm(context.Context) error {
 	return err
 }
 
+// open has nothing to do: connect() itself opens.
+func (e *connectEngine) open() error { return nil }
+
 func (e *connectEngine) fire(time.Time) error { return fromErrno(e.socket.Start()) }
 
 // receive has nothing to do: the kernel answers.

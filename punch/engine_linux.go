@@ -18,7 +18,8 @@ import (
 type engine interface {
 	prepare() error                              // well before the instant: sockets, memory
 	prime(ctx context.Context) error             // send the low-TTL SYN (strategy prime)
-	arm(ctx context.Context) error               // just before the instant
+	arm(ctx context.Context) error               // armLead before the instant: sockets in their last state but one
+	open() error                                 // openLead before the instant: from now on the kernel may answer the peer
 	fire(now time.Time) error                    // the instant: send the SYN
 	receive(s *sighting) error                   // a packet of the peer's, or an ICMP error about ours
 	step(now time.Time) (ready bool, err error)  // timers, and the state of the flow

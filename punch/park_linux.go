@@ -69,11 +69,12 @@ func (e *parkEngine) arm(ctx context.Context) error {
 	if e.a.plan.Strategy == Cross {
 		ttl = e.a.plan.TTL
 	}
-	if err := e.copyWith(ttl); err != nil {
-		return err
-	}
-	return e.parked.Release()
+	return e.copyWith(ttl)
 }
+
+// open lets the socket see the peer's segments. Earlier, the kernel would answer
+// an early peer with a SYN-ACK, and our SYN after that would be stale.
+func (e *parkEngine) open() error { return e.parked.Release() }
 
 func (e *parkEngine) fire(time.Time) error { return e.a.raw.Send(e.syn) }
 
@@ -93,7 +94,11 @@ func (e *parkEngine) step(time.Time) (bool, error) {
 	// the answer took one round trip, which is the width of the crossing window.
 	e.resends++
 	e.a.noteResend(err)
-	if perr := e.arm(context.Background()); perr != nil {
+	perr := e.arm(context.Background())
+	if perr == nil {
+		perr = e.open()
+	}
+	if perr != nil {
 		return false, fmt.Errorf("%w; parking again: %w", err, perr)
 	}
 	return false, e.fire(time.Now())

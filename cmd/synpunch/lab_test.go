@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -104,7 +105,21 @@ func lateness(s *live.SideResult) time.Duration {
 
 // explain is what a failed trial left, for a person.
 func explain(r *live.TrialResult) string {
-	return fmt.Sprintf("A: %v\n%sB: %v\n%smeeting: %+v", r.A.Err, r.A.Stderr, r.B.Err, r.B.Stderr, r.Meeting)
+	var b strings.Builder
+	for _, s := range []struct {
+		name string
+		*live.SideResult
+	}{{"A", &r.A}, {"B", &r.B}} {
+		fmt.Fprintf(&b, "%s: exit %d, %v\n%s", s.name, s.Exit, s.Err, s.Stderr)
+		if s.Report == nil {
+			continue
+		}
+		for _, e := range s.Report.Events {
+			fmt.Fprintf(&b, "  %12v %-3v %v %s seq %d ack %d\n", e.At, e.Dir, e.Flags, e.ICMP, e.Seq, e.Ack)
+		}
+	}
+	fmt.Fprintf(&b, "meeting: %+v", r.Meeting)
+	return b.String()
 }
 
 // connected checks that both ends have the connection, opened simultaneously,

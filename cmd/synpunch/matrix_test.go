@@ -90,7 +90,7 @@ func TestMissedWindow(t *testing.T) {
 			if !r.Connected(bytes) {
 				t.Errorf("%s: not connected\n%s", what, explain(r))
 			} else if r.A.Report.RSTs+r.B.Report.RSTs == 0 {
-				t.Errorf("%s: no RST seen: the window was not missed", what)
+				t.Errorf("%s: no RST seen: the window was not missed\n%s", what, explain(r))
 			}
 			return
 		}
@@ -125,10 +125,10 @@ func TestPrimedWindow(t *testing.T) {
 		}
 		for _, s := range []*punch.Report{r.A.Report, r.B.Report} {
 			if s.RSTs != 0 {
-				t.Errorf("%s: %d RSTs at %v: the priming SYN did not open the NAT", what, s.RSTs, s.Flow.Local)
+				t.Errorf("%s: %d RSTs at %v: the priming SYN did not open the NAT\n%s", what, s.RSTs, s.Flow.Local, explain(r))
 			}
 			if s.ICMPs == 0 {
-				t.Errorf("%s: no ICMP error at %v: the priming SYN did not end between the NATs", what, s.Flow.Local)
+				t.Errorf("%s: no ICMP error at %v: the priming SYN did not end between the NATs\n%s", what, s.Flow.Local, explain(r))
 			}
 		}
 	})
