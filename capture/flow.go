@@ -979,6 +979,10 @@ func (f *flow) addOther(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
 			peer.base, peer.based = s.Ack.Add(-1), true
 			peer.end, peer.una = 1, 1
 		}
+		if peer.una == 0 && peer.bare && peer.synAck && peer.timedEnd > 0 {
+			// Not the SYN is answered here, but the SYN-ACK with the same number.
+			peer.timedAt = peer.lastSYNACK
+		}
 		peer.acked(s.Ack, at, f.isOpen)
 	}
 	r := me.rel(s.Seq)

@@ -38,15 +38,17 @@ type Joined struct {
 	Detail       string        `json:"detail"`
 	Simultaneous bool          `json:"simultaneous"`
 	Crossing     *Crossing     `json:"crossing,omitempty"`
-	Offset       time.Duration `json:"offset_ns"`         // b's clock minus a's
-	Bound        time.Duration `json:"bound_ns"`          // |true offset - Offset| <= Bound
-	OffsetFrom   string        `json:"offset_from"`       // packets, flows, trusted, one-way
-	DelayAB      time.Duration `json:"delay_ab_ns"`       // shortest, on the common clock; 0 = no packet arrived
-	DelayBA      time.Duration `json:"delay_ba_ns"`       //
-	LostAB       int           `json:"lost_ab,omitempty"` // listed packets of a that did not arrive
-	LostBA       int           `json:"lost_ba,omitempty"` //
-	Reference    time.Time     `json:"reference"`         // what At counts from, on a's clock
-	Events       []Event       `json:"events"`            // of both places, Where "a" or "b", times on a's clock
+	Offset       time.Duration `json:"offset_ns"`                  // b's clock minus a's
+	Bound        time.Duration `json:"bound_ns"`                   // |true offset - Offset| <= Bound
+	OffsetFrom   string        `json:"offset_from"`                // packets, flows, trusted, one-way
+	DelayAB      time.Duration `json:"delay_ab_ns"`                // shortest, on the common clock; 0 = no packet arrived
+	DelayBA      time.Duration `json:"delay_ba_ns"`                //
+	EstablishedA time.Duration `json:"established_a_ns,omitempty"` // when both SYNs were acknowledged there, after Reference; 0 = never, as far as captured
+	EstablishedB time.Duration `json:"established_b_ns,omitempty"` //
+	LostAB       int           `json:"lost_ab,omitempty"`          // listed packets of a that did not arrive
+	LostBA       int           `json:"lost_ba,omitempty"`          //
+	Reference    time.Time     `json:"reference"`                  // what At counts from, on a's clock
+	Events       []Event       `json:"events"`                     // of both places, Where "a" or "b", times on a's clock
 	rewritten    bool
 }
 
@@ -151,9 +153,6 @@ type view struct {
 	flow1, flow2  Flow
 	offset, bound time.Duration
 	estimated     bool
-	side1, side2  [2]Side
-	established   time.Duration
-	isEstablished bool
 }
 
 func settle(joined []*Joined, cfg *JoinConfig) {
@@ -304,6 +303,12 @@ func (j *Joined) fill(v *view, cfg *JoinConfig) {
 	j.Reference = cfg.Reference
 	if j.Reference.IsZero() && len(j.Events) > 0 {
 		j.Reference = j.Events[0].Time
+	}
+	if j.A.Established {
+		j.EstablishedA = j.A.EstablishedAt + j.A.Reference.Sub(j.Reference)
+	}
+	if j.B.Established {
+		j.EstablishedB = j.B.EstablishedAt + j.B.Reference.Add(-j.Offset).Sub(j.Reference)
 	}
 	for i := range j.Events {
 		j.Events[i].At = j.Events[i].Time.Sub(j.Reference)

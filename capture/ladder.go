@@ -130,10 +130,16 @@ func (tl *Timeline) Ladder() *Ladder {
 }
 
 // Facts are sentences on what was agreed and what became of the flow.
-func (tl *Timeline) Facts() []string {
+func (tl *Timeline) Facts() []string { return tl.facts("") }
+
+// facts is Facts with other words for when it was established, if not "".
+func (tl *Timeline) facts(established string) []string {
 	var lines []string
 	if tl.Established {
-		s := "established " + signedMS(tl.EstablishedAt) + " ms"
+		s := established
+		if s == "" {
+			s = "established " + signedMS(tl.EstablishedAt) + " ms"
+		}
 		if tl.RoundTrip > 0 {
 			s += ", round trip " + inMS(tl.RoundTrip)
 		}
@@ -230,7 +236,8 @@ func (j *Joined) WriteLadder(w io.Writer, cfg *LadderConfig) error {
 	c := cfg.get()
 	var p page
 	if j.rewritten {
-		p.text(styleBold, "at a: "+j.FlowA.String()+"   at b: "+j.FlowB.String())
+		p.text(styleBold, "at a "+j.FlowA.String())
+		p.text(styleBold, "at b "+j.FlowB.String())
 	} else {
 		p.text(styleBold, "a "+j.FlowA.A.String()+"   b "+j.FlowA.B.String())
 	}
@@ -246,14 +253,24 @@ func (j *Joined) WriteLadder(w io.Writer, cfg *LadderConfig) error {
 	if lost := j.LostAB + j.LostBA; lost > 0 {
 		p.wrap(styleNone, c.Width, "", fmt.Sprintf("packets of the opening that did not arrive: %d of a, %d of b", j.LostAB, j.LostBA))
 	}
-	best := j.A
+	best := *j.A
+	best.EstablishedAt = j.EstablishedA
 	if !best.Established && j.B.Established {
-		best = j.B
+		best = *j.B
+		best.EstablishedAt = j.EstablishedB
 	}
-	for _, line := range best.Facts() {
+	for _, line := range best.facts(j.establishedWords()) {
 		p.wrap(styleNone, c.Width, "", line)
 	}
 	return p.write(w, c)
+}
+
+// establishedWords says when each end had both SYNs acknowledged.
+func (j *Joined) establishedWords() string {
+	if j.A.Established && j.B.Established {
+		return "established at a " + signedMS(j.EstablishedA) + " ms, at b " + signedMS(j.EstablishedB) + " ms"
+	}
+	return ""
 }
 
 // Ladder is the flow's ladder with two lanes, each packet seen at both.
@@ -415,13 +432,15 @@ type sketch struct {
 	long    bool  // room for "seq"
 	ref     time.Time
 	point   bool // one capture point somewhere: events name no lane
+	// Options that each end was shown to offer: its next packet need not repeat them.
+	offered map[string]string
 }
 
 func (l *Ladder) draw(p *page, c LadderConfig) {
 	if len(l.Lanes) < 2 || len(l.Events) == 0 {
 		return
 	}
-	k := &sketch{Ladder: l, c: c, ref: l.Reference}
+	k := &sketch{Ladder: l, c: c, ref: l.Reference, offered: make(map[string]string)}
 	if k.ref.IsZero() {
 		k.ref = l.Events[0].Time
 	}
@@ -486,6 +505,9 @@ func (k *sketch) omittedWords(n int, s sight) string {
 // less than 200 µs only what the same two lanes saw.
 func (k *sketch) split(all []sight, s, t sight) bool {
 	const hop = 200 * time.Microsecond
+	if c := k.Crossing; c != nil && s.e.bareSYN() && c.Met.After(s.e.Time) && c.Met.Before(t.e.Time) {
+		return true // the place where the SYNs met is between
+	}
 	short := t.e.Time.Sub(s.e.Time) < hop
 	for _, o := range all {
 		if o.e == s.e || o.e == t.e || short && o.lane != s.lane && o.lane != t.lane {
@@ -711,16 +733,21 @@ func (k *sketch) drawMet(line []cell) {
 	span := k.x[r] - k.x[l]
 	x := k.x[l] + int(math.Round(k.Crossing.Fraction()*float64(span)))
 	x = min(max(x, k.x[l]+1), k.x[r]-1)
-	words := "the SYNs met here"
+	choices := []string{"the SYNs met here", "SYNs met", "met", ""}
 	if k.point {
-		words = "the SYNs met about here"
+		choices = append([]string{"the SYNs met about here"}, choices...)
 	}
 	put(line, x, styleMet, "×")
-	n := utf8.RuneCountInString(words)
-	if right := k.x[len(k.x)-1] - x; right-3 >= n {
-		put(line, x+2, styleMet, words)
-	} else {
-		put(line, x-1-n, styleMet, words)
+	for _, words := range choices {
+		n := utf8.RuneCountInString(words)
+		if x+2+n < k.x[r] {
+			put(line, x+2, styleMet, words)
+			return
+		}
+		if x-2-n > k.x[l] {
+			put(line, x-1-n, styleMet, words)
+			return
+		}
 	}
 }
 
@@ -809,7 +836,7 @@ func (k *sketch) drawPath(line []cell, r *row) []string {
 	}
 	// How long it took, where both ends of the way are on this row.
 	took := ""
-	if r.from < r.to && !k.point {
+	if r.from < r.to && !k.point && !arrives && !leaves && !lost {
 		took = inMS(last.e.Time.Sub(first.e.Time))
 	}
 	var label string
@@ -930,13 +957,20 @@ func (k *sketch) describe(e *Event, room int, label *string) []string {
 		size = fmt.Sprintf(" len %d", e.Len)
 	}
 	flags := e.Flags.String()
+	options := e.Options
+	if options != "" && k.offered[e.From] == options {
+		options = ""
+	}
+	if e.Options != "" {
+		k.offered[e.From] = e.Options
+	}
 	switch {
 	case e.ICMP != "":
 		short, _, _ := strings.Cut(e.ICMP, " from ")
 		choices = []string{"ICMP " + e.ICMP, "ICMP " + short, "ICMP"}
-	case e.Options != "":
+	case options != "":
 		choices = []string{
-			flags + seq + ack + size + "  " + e.Options,
+			flags + seq + ack + size + "  " + options,
 			flags + seq + ack + size, flags + seq + ack, flags,
 		}
 	case e.Len > 0:
@@ -956,8 +990,8 @@ func (k *sketch) describe(e *Event, room int, label *string) []string {
 		notes = append(notes, "ICMP "+e.ICMP)
 	case chosen == "":
 		notes = append(notes, choices[0])
-	case e.Options != "" && !strings.Contains(chosen, e.Options):
-		notes = append(notes, e.Options)
+	case options != "" && !strings.Contains(chosen, options):
+		notes = append(notes, options)
 	}
 	if label != nil {
 		*label = chosen
