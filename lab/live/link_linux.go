@@ -47,8 +47,9 @@ type link struct {
 	done   chan struct{}
 	note   []string
 
-	mu      sync.Mutex // held by the thread while it moves frames
-	gen     uint32     // of the records, goes up with reset
+	mu      sync.Mutex // held by the thread while it moves frames; guards the ways too
+	closed  bool
+	gen     uint32 // of the records, goes up with reset
 	records []record
 	limit   int
 }
@@ -185,6 +186,7 @@ func queueBytes(delay time.Duration) int {
 // start runs the link until close.
 func (l *link) start(realtime bool) {
 	l.done = make(chan struct{})
+	raiseProcs()
 	go func() {
 		defer close(l.done)
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
@@ -502,9 +504,11 @@ func (l *link) counters(i int) Counters {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := &l.ways[i]
-	for _, r := range []*ring{&w.small, &w.large} {
-		if n, err := r.drops(); err == nil {
-			w.count.Overflow += n
+	if !l.closed {
+		for _, r := range []*ring{&w.small, &w.large} {
+			if n, err := r.drops(); err == nil {
+				w.count.Overflow += n
+			}
 		}
 	}
 	return w.count
@@ -532,8 +536,13 @@ func (l *link) transits() []Transit {
 	return list
 }
 
-// end stops the thread, if it runs.
+// end stops the thread, if it runs, and lets nobody use the sockets any more.
 func (l *link) end() error {
+	defer func() {
+		l.mu.Lock()
+		l.closed = true
+		l.mu.Unlock()
+	}()
 	if l.done == nil {
 		return nil
 	}
@@ -542,6 +551,7 @@ func (l *link) end() error {
 		return fmt.Errorf("wake the link: %w", err)
 	}
 	<-l.done
+	lowerProcs()
 	return nil
 }
 
