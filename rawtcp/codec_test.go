@@ -420,6 +420,8 @@ func TestParseIPHeaders(t *testing.T) {
 		{"extension header past the end", set(withExtensions(syn6, 0), 41, 255), rawtcp.ErrMalformed},
 		{"data offset 4", set(syn4, 32, 4<<4), rawtcp.ErrMalformed},
 		{"data offset past the end", set(syn4, 32, 15<<4), rawtcp.ErrMalformed},
+		{"data offset one word past the end", set(syn4, 32, 11<<4), rawtcp.ErrMalformed},
+		{"data offset one word past the end, bytes behind", append(set(syn6, 52, 11<<4), 1, 1, 1, 1), rawtcp.ErrMalformed},
 		{"mapped IPv6 source", set(syn6, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff), rawtcp.ErrMalformed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -496,6 +498,28 @@ func TestParsePayloadIsPartOfTheInput(t *testing.T) {
 	if _ = append(got.Payload, 'X'); string(pkt[64:]) != "behind" {
 		t.Error("appending to the payload wrote into the input")
 	}
+}
+
+func TestParseIntoOverwritesEverything(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := drawSegment(t), drawSegment(t)
+		var s rawtcp.Segment
+		for _, want := range []rawtcp.Segment{a, b, {}} {
+			var pkt []byte
+			if want.Src.IsValid() {
+				var err error
+				if pkt, err = want.Append(nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := rawtcp.ParseInto(&s, pkt); err != nil && pkt != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(want, s, compareSegments); d != "" {
+				t.Fatalf("-want +got:\n%s", d)
+			}
+		}
+	})
 }
 
 func TestVerifyChecksums(t *testing.T) {

@@ -239,6 +239,7 @@ func TestICMPErrnoIsTheKernels(t *testing.T) {
 		local, remote := w.ends(f.v6)
 		dst := netip.AddrPortFrom(remote, 443)
 		seen := newTap(t, "far", mustFilter(t, netip.AddrPort{}, dst))
+		onLo := newTap(t, "lo", mustFilter(t, netip.AddrPort{}, dst))
 		c := mustOpen(t, f.v6, nil)
 		final := kind{3, 3} // port unreachable
 		if f.v6 {
@@ -259,6 +260,10 @@ func TestICMPErrnoIsTheKernels(t *testing.T) {
 				}
 				if err := c.Send(pkt); err != nil {
 					t.Fatal(err)
+				}
+				// The kernel's BPF agrees with the one in x/net that the other tests run.
+				if got, err := rawtcp.ParseICMP(onLo.next(t)); got != e {
+					t.Fatalf("the filter lets in %+v, %v, want %+v", got, err, e)
 				}
 				return e
 			}

@@ -112,10 +112,22 @@ func TestFlowFilterAgainstOracle(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := belongs(local, remote, s.Src, s.Dst)
-			switch kind := rapid.SampledFrom([]string{"plain", "headers", "ICMP", "ICMP, headers", "UDP", "fragment"}).Draw(t, "kind"); kind {
+			switch kind := rapid.SampledFrom([]string{"plain", "headers", "ICMP", "ICMP, headers", "ICMP about another", "UDP", "fragment"}).Draw(t, "kind"); kind {
 			case "headers":
 				pkt, want = moreHeaders(t, pkt, want)
-			case "ICMP", "ICMP, headers":
+			case "ICMP", "ICMP, headers", "ICMP about another":
+				if kind == "ICMP about another" {
+					switch rapid.IntRange(0, 2).Draw(t, "other") {
+					case 0: // a UDP datagram
+						pkt[map[bool]int{false: 9, true: 6}[v6]] = 17
+					case 1: // a later fragment
+						if !v6 {
+							pkt[7] = 1
+						}
+					case 2: // a packet of no IP version
+						pkt[0] = pkt[0]&15 | 0x50
+					}
+				}
 				if kind == "ICMP, headers" && !v6 {
 					pkt = withIPOptions(pkt, 4*rapid.IntRange(1, 10).Draw(t, "quoted IP options"))
 				}

@@ -54,7 +54,7 @@ func ParseICMP(b []byte) (ICMPError, error) {
 	if err := parseIP(&ip, b, ErrNotICMP, false); err != nil {
 		return e, err
 	}
-	if ip.v6 != (ip.proto == protoICMPv6) || !ip.v6 && ip.proto != protoICMP {
+	if ip.v6 && ip.proto != protoICMPv6 || !ip.v6 && ip.proto != protoICMP {
 		return e, fmt.Errorf("rawtcp: %w: IP protocol %d", ErrNotICMP, ip.proto)
 	}
 	if ip.end-ip.off < icmpHeader {

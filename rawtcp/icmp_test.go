@@ -118,6 +118,9 @@ func TestParseICMPQuote(t *testing.T) {
 		v6 := s.Src.Addr().Is6()
 		header := 20
 		switch extra := rapid.IntRange(0, 10).Draw(t, "IP options"); {
+		case v6 && extra > 7:
+			quote = withExtensions(quote, 60, 43, 0)
+			header = 40 + 8 + 16 + 24
 		case v6:
 			header = 40
 		case extra > 0:
@@ -131,7 +134,7 @@ func TestParseICMPQuote(t *testing.T) {
 				quote[2], quote[3] = 0, 1
 			}
 		}
-		n := rapid.IntRange(0, min(len(quote), header+60)).Draw(t, "quoted bytes")
+		n := rapid.OneOf(rapid.IntRange(header+7, header+8), rapid.IntRange(0, min(len(quote), header+60))).Draw(t, "quoted bytes")
 		router := routers[v6]
 		typ := uint8(11)
 		if v6 {

@@ -3,6 +3,7 @@ package rawtcp
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net/netip"
 )
 
@@ -40,7 +41,7 @@ type ipPacket struct {
 	first    bool // the first of several fragments: the rest of the data is elsewhere
 	id       uint16
 	off      int // where the header of proto begins
-	end      int // where the packet ends on the wire: at most len(b) + what a capture cut off
+	end      int // where the packet ends on the wire, beyond len(b) if a capture cut it
 }
 
 // parseIP finds the transport header of the IP packet that b begins with.
@@ -101,7 +102,10 @@ func parseIPv6(p *ipPacket, b []byte, other error, quoted bool) error {
 	}
 	length := int(binary.BigEndian.Uint16(b[4:]))
 	p.end = ipv6Header + length
-	if length == 0 || quoted {
+	switch {
+	case quoted:
+		p.end = math.MaxInt // it ends where the quote does
+	case length == 0:
 		p.end = len(b) // a jumbogram (RFC 2675), or as in parseIPv4
 	}
 	p.v6, p.df, p.first, p.id = true, false, false, 0

@@ -124,6 +124,9 @@ func TestISNDependsOnEverything(t *testing.T) {
 		}
 		seen[isn], offsets[offset] = name, name
 	}
+	if isn := uint32(g.ISN(isnLocal, isnRemote, time.Unix(0, 0))); isn&^1 == g.TSOffset(isnLocal, isnRemote) {
+		t.Error("the timestamp offset gives away the hash in the ISN")
+	}
 	again := NewISNGenerator([16]byte{1})
 	if a, b := g.ISN(isnLocal, isnRemote, now), again.ISN(isnLocal, isnRemote, now); a != b {
 		t.Errorf("the same secret and time give %d and %d", a, b)
