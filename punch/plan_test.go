@@ -7,8 +7,6 @@ import (
 	"testing"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 func TestValidate(t *testing.T) {
 	good := Plan{Local: netip.MustParseAddrPort("10.0.0.2:40000"), Remote: netip.MustParseAddrPort("203.0.113.7:40000")}
 	for _, tt := range []struct {
@@ -34,8 +32,8 @@ func TestValidate(t *testing.T) {
 		{"engine", func(p *Plan) { p.Engine = "magic" }, "want auto, repair, park or connect"},
 		{"strategy", func(p *Plan) { p.Strategy = "fan-out" }, "want cross or prime"},
 		{"timeout", func(p *Plan) { p.Timeout = -1 }, "negative"},
-		{"window scale", func(p *Plan) { p.WScale = ptr(uint8(15)) }, "RFC 7323"},
-		{"isn with park", func(p *Plan) { p.Engine, p.ISN = Park, ptr(uint32(1)) }, "only the repair engine"},
+		{"window scale", func(p *Plan) { p.WScale = new(uint8(15)) }, "RFC 7323"},
+		{"isn with park", func(p *Plan) { p.Engine, p.ISN = Park, new(uint32(1)) }, "only the repair engine"},
 		{"early with connect", func(p *Plan) { p.Engine, p.Early = Connect, true }, "only the repair engine"},
 		{"prime at the first hop", func(p *Plan) { p.Strategy, p.TTL = Prime, 1 }, "before a NAT there makes a mapping"},
 	} {
