@@ -172,7 +172,7 @@ func set[T comparable](p *T, value T) {
 // Counters is what happened to a Handshake so far.
 type Counters struct {
 	SYNs, SYNACKs   int // sent, every copy counted
-	Retransmissions int // SYNs and SYN-ACKs sent by the retransmission timer
+	Retransmissions int // times the retransmission timer went off
 	Resends         int // SYNs sent because of a reset, an ICMP error or a stale ACK (PolicyRetry)
 	RSTs            int // seen
 	RSTsIgnored     int // of these, not acceptable (RFC 9293 section 3.10.7.3, RFC 5961 section 3.2)
@@ -206,13 +206,17 @@ type Counters struct {
 //     remembered in case that the reset came from a NAT and the peer goes on.
 //   - A SYN with another ISN in SYN-RECEIVED is a peer that started anew (park
 //     and connect do so after a reset), not an intruder to be challenged: it
-//     gets a SYN-ACK. Because anybody can forge a SYN, the ISN before it stays
-//     valid until one of the two is proved by an acknowledgment of ours.
-//   - A SYN-ACK for an earlier ISN of ours is not answered with a reset, which
-//     would take down the NATs' mappings; the peer learns the new ISN from our
-//     SYN. A bare ACK for an earlier ISN comes from a peer that believes to be
-//     connected and would never accept our SYN: it gets the reset, and the SYN
-//     again at once, which counts as one of the Retries.
+//     gets our SYN again. Its answer is a SYN-ACK that acknowledges our ISN,
+//     and with that proof the new ISN counts. Forged SYNs change nothing.
+//   - The retransmission timer sends the SYN before the SYN-ACK. If a reset, on
+//     its way to us or to the peer, closed our NAT, only a SYN opens it again;
+//     and if the SYN-ACK goes to a forged SYN, only the SYN is of use. To a
+//     peer that has it, it is a duplicate.
+//   - An acknowledgment of an earlier ISN of ours is not answered with a reset,
+//     which would take down the NATs' mappings; the peer learns the new ISN
+//     from our SYN. Only a peer that answers one SYN after the other with the
+//     same ACK, because it believes to be connected, gets the reset, and the
+//     SYN again at once, which counts as one of the Retries.
 //
 // Whatever the policy:
 //
@@ -249,9 +253,11 @@ type Handshake struct {
 	sndUna, sndNxt Seq
 	tsSent         uint32 // the latest TSval sent
 
-	peer    peer // valid from SYN-RECEIVED on
-	prev    peer // an ISN before, not disproved yet; valid if hasPrev
-	hasPrev bool
+	peer     peer // valid from SYN-RECEIVED on
+	other    peer // another ISN that the peer may have; valid if hasOther
+	hasOther bool
+	answered bool // other got a SYN-ACK
+	stale    staleMark
 
 	sndWl1         Seq
 	sndWnd, maxWnd uint32
@@ -260,6 +266,12 @@ type Handshake struct {
 
 	challenges     int // sent since challengesFrom
 	challengesFrom time.Time
+}
+
+// staleMark is the latest ACK that acknowledged something we did not send.
+type staleMark struct {
+	seq, ack Seq
+	syns     int // Counters.SYNs when it first came
 }
 
 // peer is what the other end's SYN said, and what follows for the connection.
@@ -334,6 +346,7 @@ func (h *Handshake) Start(now time.Time, out []Segment) []Segment {
 	h.start = now
 	h.expire = now.Add(h.cfg.Timeout)
 	h.rto = min(h.cfg.RTO, h.cfg.MaxRTO)
+	h.rtoAt = now.Add(h.rto)
 	h.sndNxt = h.cfg.ISN + 1
 	return h.sendSYN(now, out)
 }
@@ -364,6 +377,7 @@ func (h *Handshake) Tick(now time.Time, out []Segment) []Segment {
 		return h.timeout(out)
 	}
 	if h.resend && !now.Before(h.resendAt) {
+		h.rtoAt = now.Add(h.rto)
 		return h.sendSYN(now, out)
 	}
 	if now.Before(h.rtoAt) {
@@ -371,10 +385,14 @@ func (h *Handshake) Tick(now time.Time, out []Segment) []Segment {
 	}
 	h.n.Retransmissions++
 	h.rto = min(2*h.rto, h.cfg.MaxRTO) // RFC 6298 section 5.5
-	if h.state == SynReceived {
-		return h.sendSYNACK(now, out)
+	h.rtoAt = now.Add(h.rto)
+	if h.state == SynSent || h.cfg.OnReset == PolicyRetry {
+		out = h.sendSYN(now, out)
 	}
-	return h.sendSYN(now, out)
+	if h.state == SynReceived {
+		out = h.sendSYNACK(now, out)
+	}
+	return out
 }
 
 // Abort gives up. In SYN-RECEIVED and ESTABLISHED it sends a reset, in
@@ -413,11 +431,11 @@ func (h *Handshake) fail(err error) {
 	h.err = fmt.Errorf("rawtcp: handshake with %v: %w", h.cfg.Remote, err)
 }
 
-// sendSYN sends the SYN and starts the retransmission timer.
+// sendSYN sends the SYN. It does not touch the retransmission timer: an answer
+// to somebody else's segment must not put off our own.
 func (h *Handshake) sendSYN(now time.Time, out []Segment) []Segment {
 	h.resend = false
 	h.sentAt = now
-	h.rtoAt = now.Add(h.rto)
 	h.n.SYNs++
 	return append(out, h.syn(h.tsval(now)))
 }
@@ -441,9 +459,8 @@ func (h *Handshake) syn(tsval uint32) Segment {
 }
 
 // sendSYNACK sends the SYN-ACK of a simultaneous open, which repeats our SYN's
-// options, and starts the retransmission timer. What the peer did not offer is
-// left out: RFC 7323 section 2.2 and 3.2 allow window scale and timestamps on a
-// SYN-ACK only if the SYN had them.
+// options. What the peer did not offer is left out: RFC 7323 section 2.2 and 3.2 allow window scale and timestamps on a
+// SYN-ACK only if the SYN had them. The retransmission timer goes on.
 func (h *Handshake) sendSYNACK(now time.Time, out []Segment) []Segment {
 	s := h.syn(h.tsval(now))
 	s.Flags |= ACK
@@ -457,7 +474,6 @@ func (h *Handshake) sendSYNACK(now time.Time, out []Segment) []Segment {
 		s.Options.TSEcr = h.peer.tsRecent
 	}
 	s.Options.SACKPermitted = h.peer.sack
-	h.rtoAt = now.Add(h.rto)
 	h.n.SYNACKs++
 	h.rcv.advertised(uint32(h.cfg.Window))
 	return append(out, s)
@@ -492,12 +508,21 @@ func (h *Handshake) rcvScale() uint8 {
 	return 0
 }
 
-// tsval is the timestamp clock, 1 per millisecond as on Linux; it never runs
-// back (RFC 7323 section 5.4), whatever now does.
+// tsval is the timestamp for a segment that goes out now.
 func (h *Handshake) tsval(now time.Time) uint32 {
-	v := h.cfg.TSBase + uint32(max(now.Sub(h.start), 0)/time.Millisecond)
-	if int32(v-h.tsSent) > 0 {
-		h.tsSent = v
-	}
+	h.tsSent = h.timestamp(now)
 	return h.tsSent
+}
+
+// timestamp is the timestamp clock, 1 per millisecond as on Linux; it never
+// runs back (RFC 7323 section 5.4), whatever now does.
+func (h *Handshake) timestamp(now time.Time) uint32 {
+	if h.start.IsZero() {
+		return h.cfg.TSBase
+	}
+	v := h.cfg.TSBase + uint32(max(now.Sub(h.start), 0)/time.Millisecond)
+	if int32(v-h.tsSent) < 0 {
+		return h.tsSent
+	}
+	return v
 }

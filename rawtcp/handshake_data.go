@@ -45,8 +45,10 @@ func (r *receiver) advertised(wnd uint32) {
 }
 
 // window returns the window field for a segment that goes out now. The window
-// closes as data comes, because nobody takes the data out; it is rounded up to
-// a unit of the scale, lest the right edge move left (RFC 9293 section 3.8.6).
+// closes as data comes, because nobody takes the data out. It is rounded up to
+// a unit of the scale, as Linux does (__tcp_select_window). So its right edge
+// may move left by less than a unit, which RFC 7323 section 2.4 allows; what
+// was advertised once is accepted all the same.
 func (r *receiver) window(scale uint8) uint16 {
 	left := max(r.base.Add(int(r.size)).Sub(r.nxt), 0)
 	field := (uint32(left) + 1<<scale - 1) >> scale

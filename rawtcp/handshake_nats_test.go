@@ -138,3 +138,104 @@ func TestResetNATsEverySkew(t *testing.T) {
 		}
 	}
 }
+
+// TestResetLoop: against a NAT that resets every SYN at once, the SYNs are
+// bounded by Retries and the timer.
+func TestResetLoop(t *testing.T) {
+	for _, retries := range []int{-1, 0, 3} {
+		h, _, err := pair(HandshakeConfig{Retries: retries}, HandshakeConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := testEpoch
+		out := h.Start(now, nil)
+		for h.State() == SynSent {
+			now = now.Add(100 * time.Microsecond)
+			for i := len(out); i > 0; i-- {
+				rst := resetFor(&out[i-1])
+				out = h.Receive(now, &rst, out[:0])
+			}
+			if at, ok := h.Deadline(); ok && len(out) == 0 {
+				if at.Before(now) {
+					t.Fatalf("the deadline %v is past", at)
+				}
+				now = at
+				out = h.Tick(now, out)
+			}
+		}
+		want := 4 + h.cfg.Retries // the first SYN, and the timer after 1, 3 and 7 s
+		if n := h.Counters(); h.State() != Failed || n.SYNs != want || n.RSTs != want {
+			t.Errorf("Retries %d: %v, %+v, want %d SYNs", retries, h.State(), n, want)
+		}
+	}
+}
+
+// TestBothStartedAnew: each end has taken a SYN from an earlier life of the
+// other for the present one. They find each other, and do not exchange SYNs for
+// ever.
+func TestBothStartedAnew(t *testing.T) {
+	a, b, err := pair(HandshakeConfig{}, HandshakeConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{ends: [2]end{a, b}, path: [2]time.Duration{20 * time.Millisecond, 20 * time.Millisecond}}
+	w.begin()
+	for i, old := range []Segment{
+		{Src: endpointB, Dst: endpointA, Flags: SYN, Seq: 555_555},
+		{Src: endpointA, Dst: endpointB, Flags: SYN, Seq: 777_777},
+	} {
+		w.post(event{at: testEpoch.Add(10 * time.Millisecond), place: atHost, who: i, seg: old})
+	}
+	w.until(time.Minute)
+	if !w.bothEstablished() || a.Transfer(w.now).PeerISN != b.cfg.ISN || b.Transfer(w.now).PeerISN != a.cfg.ISN {
+		t.Fatalf("%v (%v), %v (%v)", a.State(), a.Err(), b.State(), b.Err())
+	}
+	if limit := 120 * time.Millisecond; w.up[0] > limit || w.up[1] > limit || w.sent > 20 {
+		t.Errorf("established after %v and %v with %d packets", w.up[0], w.up[1], w.sent)
+	}
+}
+
+// reopening is a program that calls connect() again, on the same port, when it
+// was refused: what the engines park and connect do.
+type reopening struct {
+	*stockTCP
+	lives int
+}
+
+func (r *reopening) Receive(now time.Time, s *Segment, out []Segment) []Segment {
+	out = r.stockTCP.Receive(now, s, out)
+	if r.State() == Failed && r.lives > 0 {
+		r.lives--
+		cfg := r.cfg
+		cfg.ISN += 64_000 // RFC 6528: a quarter of a second later
+		r.stockTCP = newStockTCP(cfg)
+		out = r.Start(now, out)
+	}
+	return out
+}
+
+// TestPeerReopens: a Handshake meets a stock TCP that is refused now and then
+// and opens the port again with another ISN.
+func TestPeerReopens(t *testing.T) {
+	for _, before2024 := range []bool{false, true} {
+		for skew := -130 * time.Millisecond; skew <= 130*time.Millisecond; skew += 500 * time.Microsecond {
+			a, _, err := pair(HandshakeConfig{}, HandshakeConfig{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := &reopening{newStockTCP(stockConfig{Local: endpointB, Remote: endpointA, ISN: 5, Before2024: before2024, Send: make([]byte, 100)}), 60}
+			w := &wire{
+				ends:   [2]end{a, b},
+				nat:    [2]*testNAT{{answer: answerRST}, {answer: answerRST}},
+				path:   [2]time.Duration{20 * time.Millisecond, 20 * time.Millisecond},
+				access: [2]time.Duration{time.Millisecond, time.Millisecond},
+				start:  [2]time.Duration{max(-skew, 0), max(skew, 0)},
+			}
+			w.run(time.Minute)
+			tr := a.Transfer(w.now)
+			if !w.bothEstablished() || tr.PeerISN != b.cfg.ISN || !b.delivered() || len(tr.Data) != 100 {
+				t.Fatalf("skew %v: %v (%v), %v", skew, a.State(), a.Err(), b)
+			}
+		}
+	}
+}

@@ -53,10 +53,10 @@ func (h *Handshake) inSynSent(now time.Time, s *Segment, out []Segment) []Segmen
 	case f&SYN != 0:
 		h.adopt(s)
 		return h.synReceived(now, out)
-	case f&ACK != 0 && h.hasPrev && provesISN(&h.prev, s, h.cfg.Window):
+	case f&ACK != 0 && h.hasOther && provesISN(&h.other, s, h.cfg.Window):
 		// A reset from a NAT led us back here, but the peer had not sent it.
 		h.swap()
-		h.hasPrev = false
+		h.hasOther = false
 		h.simultaneous = true
 		return h.establish(now, s, out)
 	case f&ACK != 0:
@@ -67,17 +67,32 @@ func (h *Handshake) inSynSent(now time.Time, s *Segment, out []Segment) []Segmen
 	return out
 }
 
-// staleACK answers an acknowledgment of something we did not send: the peer
-// takes part in an earlier attempt of ours.
+// staleACK handles an acknowledgment of something we did not send: the peer
+// takes part in an earlier attempt of ours, or somebody guesses.
 func (h *Handshake) staleACK(now time.Time, s *Segment, out []Segment) []Segment {
 	h.n.Dropped++
 	switch h.cfg.OnReset {
 	case PolicyFail:
 		return h.sendRST(s.Ack, out) // RFC 9293 section 3.10.7.3, first step
 	case PolicyRetry:
-		// A SYN-ACK: the peer is in SYN-RECEIVED and will take our SYN for
-		// what it is. Anything else: the peer believes to be connected.
-		if s.Flags&SYN == 0 && h.n.Resends < h.cfg.Retries {
+		// The reset would close the NATs, so it is the last resort. A peer that
+		// sends a SYN-ACK is in SYN-RECEIVED and will take our SYN for what it
+		// is. One that answers each of our SYNs with the same ACK believes to
+		// be connected, and will do so until it is told.
+		if s.Flags&SYN != 0 {
+			return out
+		}
+		mark := staleMark{s.Seq, s.Ack, h.stale.syns}
+		if mark != h.stale || mark.syns == 0 {
+			mark.syns = h.n.SYNs
+			h.stale = mark
+			return out
+		}
+		if mark.syns == h.n.SYNs {
+			return out
+		}
+		h.stale.syns = h.n.SYNs
+		if h.n.Resends < h.cfg.Retries {
 			out = h.sendRST(s.Ack, out)
 			return h.sendAgain(now, 0, out)
 		}
@@ -91,6 +106,7 @@ func (h *Handshake) synReceived(now time.Time, out []Segment) []Segment {
 	h.simultaneous = true
 	h.resend = false
 	h.rto = min(h.cfg.RTO, h.cfg.MaxRTO)
+	h.rtoAt = now.Add(h.rto)
 	return h.sendSYNACK(now, out)
 }
 
@@ -110,7 +126,7 @@ func (h *Handshake) inSynReceived(now time.Time, s *Segment, out []Segment) []Se
 		case !h.acksSYN(s):
 		case s.Seq == h.peer.irs:
 			return h.establish(now, s, out)
-		case h.hasPrev && s.Seq == h.prev.irs:
+		case h.hasOther && s.Seq == h.other.irs:
 			h.swap()
 			return h.establish(now, s, out)
 		case h.cfg.OnReset == PolicyRetry:
@@ -127,13 +143,6 @@ func (h *Handshake) inSynReceived(now time.Time, s *Segment, out []Segment) []Se
 			h.n.Duplicates++
 			h.peer.update(s)
 			return h.sendSYNACK(now, out)
-		case h.hasPrev && s.Seq == h.prev.irs:
-			h.n.Duplicates++
-			h.swap()
-			h.peer.update(s)
-			out = h.sendSYNACK(now, out)
-			h.swap()
-			return out
 		case h.cfg.OnReset == PolicyRetry:
 			return h.newISN(now, s, out)
 		}
@@ -144,8 +153,9 @@ func (h *Handshake) inSynReceived(now time.Time, s *Segment, out []Segment) []Se
 		return out
 	}
 
-	if h.hasPrev && h.acksSYN(s) && !provesISN(&h.peer, s, h.cfg.Window) && provesISN(&h.prev, s, h.cfg.Window) {
-		h.swap()
+	if h.hasOther && h.acksSYN(s) && !h.attribute(s) {
+		h.n.Dropped++
+		return out
 	}
 	if !h.rcv.acceptable(s) {
 		h.n.Dropped++
@@ -172,35 +182,76 @@ func (h *Handshake) inSynReceived(now time.Time, s *Segment, out []Segment) []Se
 // which the connection can be opened: that reset would go through both NATs
 // and close them.
 //
-// So the peer gets a SYN-ACK for its new ISN. The SYN may be forged, by
-// somebody who knows both endpoints: therefore the first ISN is kept beside the
-// latest, and whichever peer acknowledges our ISN, which a forger cannot know,
-// is the true one. ESTABLISHED has no such way back and challenges.
+// So the peer gets our SYN once more. If it started anew it is in SYN-SENT, and
+// answers with a SYN-ACK that says its ISN and proves, by acknowledging ours,
+// that it is the peer; nothing needs to be believed or remembered before that,
+// so somebody who forges SYNs achieves nothing, however many he sends. To any
+// peer in another state the SYN is a duplicate.
+//
+// Two ends that both took the other's old SYN for the new one would send each
+// other SYNs for ever: therefore a SYN with the same new ISN that comes again
+// gets a SYN-ACK. From then on that ISN is kept until it is disproved, for the
+// ACK that may come now.
 func (h *Handshake) newISN(now time.Time, s *Segment, out []Segment) []Segment {
-	h.n.Restarts++
-	if !h.hasPrev {
-		h.prev, h.hasPrev = h.peer, true
+	if h.hasOther && s.Seq == h.other.irs {
+		h.n.Duplicates++
+		h.answered = true
+		h.swap()
+		h.peer.update(s)
+		out = h.sendSYNACK(now, out)
+		h.swap()
+		return out
 	}
-	h.adopt(s)
-	return h.synReceived(now, out)
+	h.n.Restarts++
+	if !h.hasOther || !h.answered {
+		h.other, h.hasOther, h.answered = h.peerOf(s), true, false
+	}
+	return h.sendSYN(now, out)
+}
+
+// attribute makes h.peer the one of the two ISNs that a segment which
+// acknowledges our SYN continues. It returns false when both are possible: a
+// segment in the middle of the window that lies in the other's window, too.
+func (h *Handshake) attribute(s *Segment) bool {
+	if s.Seq == h.peer.irs+1 {
+		return true
+	}
+	first := h.answered && s.Seq == h.other.irs+1
+	other := provesISN(&h.other, s, h.cfg.Window)
+	if !first && other && provesISN(&h.peer, s, h.cfg.Window) {
+		return false
+	}
+	if other {
+		h.swap()
+	}
+	return true
 }
 
 // provesISN reports whether an acknowledgment of our SYN is one that the peer
 // with this ISN may send, with data or without.
 func provesISN(p *peer, s *Segment, window uint16) bool {
-	return s.Flags&SYN == 0 && s.Seq.InWindow(p.irs+1, uint32(window))
+	return s.Seq.InWindow(p.irs+1, uint32(window))
 }
 
-// swap exchanges the peer's latest ISN and the one before.
+// swap exchanges the two ISNs that the peer may have.
 func (h *Handshake) swap() {
-	h.peer, h.prev = h.prev, h.peer
+	h.peer, h.other = h.other, h.peer
 	h.opened()
 }
 
 // adopt takes over what the peer's SYN or SYN-ACK says.
 func (h *Handshake) adopt(s *Segment) {
+	h.peer = h.peerOf(s)
+	if h.hasOther && h.other.irs == h.peer.irs {
+		h.hasOther = false
+	}
+	h.opened()
+}
+
+// peerOf is what a SYN or SYN-ACK says about the peer.
+func (h *Handshake) peerOf(s *Segment) peer {
 	o := &s.Options
-	h.peer = peer{
+	p := peer{
 		irs:     s.Seq,
 		mss:     o.MSS,
 		window:  s.Window,
@@ -208,7 +259,6 @@ func (h *Handshake) adopt(s *Segment) {
 		sack:    o.SACKPermitted && !h.cfg.NoSACK,
 		stamps:  o.HasTimestamps && !h.cfg.NoTimestamps,
 	}
-	p := &h.peer
 	if p.mss == 0 {
 		p.mss = absentMSS4
 		if h.cfg.Remote.Addr().Is6() {
@@ -221,10 +271,7 @@ func (h *Handshake) adopt(s *Segment) {
 	if p.stamps {
 		p.tsRecent = o.TSVal
 	}
-	if h.hasPrev && h.prev.irs == p.irs {
-		h.hasPrev = false
-	}
-	h.opened()
+	return p
 }
 
 // opened sets what begins with the peer's SYN.
@@ -257,7 +304,7 @@ func (h *Handshake) tooOld(s *Segment) bool {
 func (h *Handshake) establish(now time.Time, s *Segment, out []Segment) []Segment {
 	h.state = Established
 	h.sndUna = h.sndNxt
-	h.hasPrev, h.resend = false, false
+	h.hasOther, h.resend = false, false
 	h.peer.update(s)
 	h.sndWl1 = s.Seq
 	h.sndWnd = uint32(s.Window)

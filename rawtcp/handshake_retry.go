@@ -14,15 +14,14 @@ func (h *Handshake) refused(now time.Time, out []Segment) []Segment {
 		h.fail(fmt.Errorf("%w: reset in %v", ErrRefused, h.state))
 	case PolicyRetry:
 		switch {
-		case h.state == SynReceived && h.hasPrev:
-			// The latest SYN was forged, or is no longer true: back to the one
-			// before.
+		case h.state == SynReceived && h.hasOther:
+			// One of the two was forged or is no longer true: it was this.
 			h.swap()
-			h.hasPrev = false
+			h.hasOther = false
 		case h.state == SynReceived:
 			h.state = SynSent
 			h.simultaneous = false
-			h.prev, h.hasPrev = h.peer, true
+			h.other, h.hasOther, h.answered = h.peer, true, true
 		}
 		return h.again(now, out)
 	}
@@ -34,9 +33,9 @@ func (h *Handshake) resetInSynReceived(now time.Time, s *Segment, out []Segment)
 	switch {
 	case s.Seq == h.rcv.nxt: // RFC 5961 section 3.2
 		return h.refused(now, out)
-	case h.hasPrev && s.Seq == h.prev.irs+1:
-		// The peer says that it does not know of its ISN before.
-		h.hasPrev = false
+	case h.hasOther && s.Seq == h.other.irs+1:
+		// ... or it was that one.
+		h.hasOther = false
 	case h.acksSYN(s) && h.cfg.OnReset == PolicyRetry:
 		// It answers our SYN, not our SYN-ACK: the peer's NAT sent it before
 		// the peer's SYN opened it.
@@ -99,6 +98,7 @@ func (h *Handshake) sendAgain(now time.Time, pause time.Duration, out []Segment)
 		h.resend, h.resendAt = true, now.Add(pause)
 		return out
 	}
+	h.rtoAt = now.Add(h.rto)
 	return h.sendSYN(now, out)
 }
 

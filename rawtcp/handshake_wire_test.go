@@ -75,6 +75,7 @@ type wire struct {
 	out    []Segment
 	trace  *strings.Builder // nil: no trace
 	timers [2]time.Time
+	last   [2]fault         // what happened to the last packet of each end
 	up     [2]time.Duration // when each end became established, from the epoch; negative: not yet
 }
 
@@ -244,7 +245,8 @@ func (w *wire) send(who int, out []Segment) {
 		s.PayloadLen = len(s.Payload)
 		held := w.held[who]
 		w.held[who] = nil
-		switch w.faults[w.sent] {
+		w.last[who] = w.faults[w.sent]
+		switch w.last[who] {
 		case lose:
 			w.log(&event{at: w.now, who: who, place: atOwnNAT, seg: s}, "lost")
 			// Its own NAT has seen it all the same.

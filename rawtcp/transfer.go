@@ -60,7 +60,7 @@ func (h *Handshake) Transfer(now time.Time) Transfer {
 		OurMSS:       h.cfg.MSS,
 		Simultaneous: h.simultaneous,
 	}
-	v := h.tsval(now)
+	v := h.timestamp(now)
 	t.TSVal = v + v&1
 	if h.state != SynReceived && h.state != Established {
 		return t
