@@ -64,10 +64,11 @@ func BenchmarkParseSYN(b *testing.B) {
 }
 
 // BenchmarkAppendSYNGopacket is the same work through gopacket/layers with every
-// buffer and layer reused.
+// buffer and layer reused: 'layers' with the options built beforehand, and
+// 'segment' from a Segment each time, which is what Append would have to do.
 func BenchmarkAppendSYNGopacket(b *testing.B) {
 	for _, f := range families {
-		b.Run(f.name, func(b *testing.B) {
+		b.Run(f.name+"/layers", func(b *testing.B) {
 			w := newGopacketWriter(benchSYN(f.v6))
 			b.ReportAllocs()
 			for b.Loop() {
@@ -77,34 +78,67 @@ func BenchmarkAppendSYNGopacket(b *testing.B) {
 				}
 			}
 		})
-	}
-}
-
-// BenchmarkParseSYNGopacket is the same work through gopacket's reusing
-// DecodingLayerParser, without turning the result into our values.
-func BenchmarkParseSYNGopacket(b *testing.B) {
-	for _, f := range families {
-		b.Run(f.name, func(b *testing.B) {
-			pkt, err := benchSYN(f.v6).Append(nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			var ip4 layers.IPv4
-			var ip6 layers.IPv6
-			var tcp layers.TCP
-			first := layers.LayerTypeIPv4
-			if f.v6 {
-				first = layers.LayerTypeIPv6
-			}
-			p := gopacket.NewDecodingLayerParser(first, &ip4, &ip6, &tcp)
-			var decoded []gopacket.LayerType
+		b.Run(f.name+"/segment", func(b *testing.B) {
+			s := benchSYN(f.v6)
+			w := newGopacketWriter(s)
+			var data [40]byte
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := p.DecodeLayers(pkt, &decoded); err != nil {
+				s.Seq++
+				w.fill(s, &data)
+				if err := w.write(); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkParseSYNGopacket is the same work through gopacket's reusing
+// DecodingLayerParser: 'layers' stops there, 'segment' turns the result into a
+// Segment as Parse would have to.
+func BenchmarkParseSYNGopacket(b *testing.B) {
+	for _, f := range families {
+		for _, convert := range []bool{false, true} {
+			name := f.name + "/layers"
+			if convert {
+				name = f.name + "/segment"
+			}
+			b.Run(name, func(b *testing.B) {
+				pkt, err := benchSYN(f.v6).Append(nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				var ip4 layers.IPv4
+				var ip6 layers.IPv6
+				var tcp layers.TCP
+				first := layers.LayerTypeIPv4
+				if f.v6 {
+					first = layers.LayerTypeIPv6
+				}
+				p := gopacket.NewDecodingLayerParser(first, &ip4, &ip6, &tcp)
+				var decoded []gopacket.LayerType
+				var s rawtcp.Segment
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := p.DecodeLayers(pkt, &decoded); err != nil {
+						b.Fatal(err)
+					}
+					if convert {
+						s = rawtcp.Segment{}
+						if f.v6 {
+							readIPv6(&s, &ip6, &tcp)
+						} else {
+							readIPv4(&s, &ip4, &tcp)
+						}
+						readTCP(&s, &tcp)
+					}
+				}
+				if convert && s.Options != benchSYN(f.v6).Options {
+					b.Fatalf("read %v", &s)
+				}
+			})
+		}
 	}
 }
 

@@ -55,6 +55,47 @@ func newGopacketWriter(s *rawtcp.Segment) *gopacketWriter {
 	return w
 }
 
+// fill sets what a SYN's Segment says in the layers of an earlier one, without
+// allocating.
+func (w *gopacketWriter) fill(s *rawtcp.Segment, data *[40]byte) {
+	t := &w.tcp
+	t.SrcPort, t.DstPort = layers.TCPPort(s.Src.Port()), layers.TCPPort(s.Dst.Port())
+	t.Seq, t.Ack, t.Window, t.Urgent = uint32(s.Seq), uint32(s.Ack), s.Window, s.Urgent
+	t.SYN, t.ACK = s.Flags.Has(rawtcp.SYN), s.Flags.Has(rawtcp.ACK)
+	t.FIN, t.RST, t.PSH = s.Flags.Has(rawtcp.FIN), s.Flags.Has(rawtcp.RST), s.Flags.Has(rawtcp.PSH)
+	if w.ip4 != nil {
+		w.ip4.TTL, w.ip4.Id, w.ip4.TOS = s.TTL, s.ID, s.TOS
+		src, dst := s.Src.Addr().As4(), s.Dst.Addr().As4()
+		copy(w.ip4.SrcIP, src[:])
+		copy(w.ip4.DstIP, dst[:])
+	} else {
+		w.ip6.HopLimit, w.ip6.TrafficClass = s.TTL, s.TOS
+		src, dst := s.Src.Addr().As16(), s.Dst.Addr().As16()
+		copy(w.ip6.SrcIP, src[:])
+		copy(w.ip6.DstIP, dst[:])
+	}
+	opts, o := t.Options[:0], &s.Options
+	if o.MSS != 0 {
+		binary.BigEndian.PutUint16(data[0:], o.MSS)
+		opts = append(opts, layers.TCPOption{OptionType: layers.TCPOptionKindMSS, OptionLength: 4, OptionData: data[0:2]})
+	}
+	if o.SACKPermitted {
+		opts = append(opts, layers.TCPOption{OptionType: layers.TCPOptionKindSACKPermitted, OptionLength: 2})
+	}
+	if o.HasTimestamps {
+		binary.BigEndian.PutUint32(data[8:], o.TSVal)
+		binary.BigEndian.PutUint32(data[12:], o.TSEcr)
+		opts = append(opts, layers.TCPOption{OptionType: layers.TCPOptionKindTimestamps, OptionLength: 10, OptionData: data[8:16]})
+	}
+	if o.HasWScale {
+		data[20] = o.WScale
+		opts = append(opts,
+			layers.TCPOption{OptionType: layers.TCPOptionKindNop, OptionLength: 1},
+			layers.TCPOption{OptionType: layers.TCPOptionKindWindowScale, OptionLength: 3, OptionData: data[20:21]})
+	}
+	t.Options = opts
+}
+
 func (w *gopacketWriter) write() error {
 	w.tcp.Padding = nil // gopacket keeps the last packet's (1.1.19)
 	opts := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
@@ -136,17 +177,28 @@ func gopacketRead(pkt []byte) (s rawtcp.Segment, ok bool) {
 	if !ok {
 		return s, false
 	}
-	var src, dst netip.Addr
 	if ip, ok := p.Layer(layers.LayerTypeIPv4).(*layers.IPv4); ok {
-		src, _ = netip.AddrFromSlice(ip.SrcIP)
-		dst, _ = netip.AddrFromSlice(ip.DstIP)
-		s.TTL, s.TOS, s.ID, s.DF = ip.TTL, ip.TOS, ip.Id, ip.Flags&layers.IPv4DontFragment != 0
+		readIPv4(&s, ip, tcp)
 	} else if ip, ok := p.Layer(layers.LayerTypeIPv6).(*layers.IPv6); ok {
-		src, _ = netip.AddrFromSlice(ip.SrcIP)
-		dst, _ = netip.AddrFromSlice(ip.DstIP)
-		s.TTL, s.TOS = ip.HopLimit, ip.TrafficClass
+		readIPv6(&s, ip, tcp)
 	}
-	s.Src, s.Dst = netip.AddrPortFrom(src, uint16(tcp.SrcPort)), netip.AddrPortFrom(dst, uint16(tcp.DstPort))
+	readTCP(&s, tcp)
+	return s, true
+}
+
+func readIPv4(s *rawtcp.Segment, ip *layers.IPv4, tcp *layers.TCP) {
+	s.Src = netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip.SrcIP)), uint16(tcp.SrcPort))
+	s.Dst = netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip.DstIP)), uint16(tcp.DstPort))
+	s.TTL, s.TOS, s.ID, s.DF = ip.TTL, ip.TOS, ip.Id, ip.Flags&layers.IPv4DontFragment != 0
+}
+
+func readIPv6(s *rawtcp.Segment, ip *layers.IPv6, tcp *layers.TCP) {
+	s.Src = netip.AddrPortFrom(netip.AddrFrom16([16]byte(ip.SrcIP)), uint16(tcp.SrcPort))
+	s.Dst = netip.AddrPortFrom(netip.AddrFrom16([16]byte(ip.DstIP)), uint16(tcp.DstPort))
+	s.TTL, s.TOS = ip.HopLimit, ip.TrafficClass
+}
+
+func readTCP(s *rawtcp.Segment, tcp *layers.TCP) {
 	s.Seq, s.Ack, s.Window, s.Urgent = rawtcp.Seq(tcp.Seq), rawtcp.Seq(tcp.Ack), tcp.Window, tcp.Urgent
 	for _, f := range []struct {
 		set bool
@@ -179,5 +231,4 @@ func gopacketRead(pkt []byte) (s rawtcp.Segment, ok bool) {
 		}
 	}
 	s.Payload, s.PayloadLen = tcp.Payload, len(tcp.Payload)
-	return s, true
 }
