@@ -1,7 +1,6 @@
 package handoff_test
 
 import (
-	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -204,5 +203,3 @@ func openConnected(tb testing.TB, w *wire, v6 bool) (*net.TCPConn, net.Conn) {
 	}
 	return conn, accept(tb, l)
 }
-
-var _ io.Reader = (*net.TCPConn)(nil)

@@ -17,12 +17,14 @@ type GuardConfig struct {
 // neither SYN nor SYN-ACK nor data, where otherwise the kernel's RST would end
 // the punch. Packet sockets still see the segments.
 //
-// It is a listening socket with a classic BPF filter of one instruction, drop
-// everything (tcp_v4_rcv runs the filter before it looks at a segment). So it
-// needs no capability and no firewall rule, and it is gone with the process,
-// also after SIGKILL. A connected socket on the same local port wins over it, and
-// what arrives for that socket is not dropped: close the guard after the
-// handoff, not before.
+// It is a listening socket that drops all it gets before TCP looks at it, by a
+// classic BPF filter of one instruction (tcp_v4_rcv: tcp_filter), or, without
+// CAP_NET_ADMIN on kernels that want it for a filter on a TCP socket (commit
+// 5d39580f68e6, 2026), by a TCP MD5 key for every peer (RFC 2385), which no segment
+// is signed with. So it needs no capability and no firewall rule, and it is gone
+// with the process, also after SIGKILL. A connected socket on the same local port
+// wins over it, and what arrives for that socket is not dropped: close the guard
+// after the handoff, not before.
 //
 // The other sockets of this package can be bound to the guard's endpoint while
 // it is open. Sockets of other programs cannot.

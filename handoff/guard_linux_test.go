@@ -2,6 +2,7 @@ package handoff_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -80,53 +81,66 @@ func TestGuardKeepsTheKernelSilent(t *testing.T) {
 		return
 	}
 	w := newWire(t)
-	all := []rawtcp.Flags{rawtcp.SYN, rawtcp.SYN | rawtcp.ACK, rawtcp.ACK, rawtcp.ACK | rawtcp.PSH, rawtcp.FIN | rawtcp.ACK}
-	for _, f := range families {
-		t.Run(f.name, func(t *testing.T) {
-			g, err := handoff.OpenGuard(netip.AddrPortFrom(w.addrA(f.v6), 0), nil)
-			if err != nil {
+	all := []rawtcp.Flags{
+		rawtcp.SYN, rawtcp.SYN | rawtcp.ACK, rawtcp.ACK, rawtcp.ACK | rawtcp.PSH, rawtcp.FIN | rawtcp.ACK,
+		rawtcp.SYN | rawtcp.ECE | rawtcp.CWR, rawtcp.SYN | rawtcp.FIN, rawtcp.RST,
+	}
+	answered := len(all) - 1 // a RST never is
+	for _, privileged := range []bool{true, false} {
+		open := func(t *testing.T, local netip.AddrPort, cfg *handoff.GuardConfig) *handoff.Guard {
+			t.Helper()
+			var g *handoff.Guard
+			call := func() (err error) {
+				g, err = handoff.OpenGuard(local, cfg)
+				return err
+			}
+			if !privileged {
+				privilegedCall := call
+				call = func() error { return without(privilegedCall, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW) }
+			}
+			if err := call(); err != nil {
 				t.Fatal(err)
 			}
+			return g
+		}
+		for _, f := range families {
+			t.Run(fmt.Sprintf("%s, privileged %v", f.name, privileged), func(t *testing.T) {
+				g := open(t, netip.AddrPortFrom(w.addrA(f.v6), 0), nil)
+				defer g.Close()
+				if g.LocalAddr().Port() == 0 || g.LocalAddr().Addr() != w.addrA(f.v6) {
+					t.Fatalf("guarded endpoint is %v", g.LocalAddr())
+				}
+				if got := w.answers(t, g.LocalAddr(), all...); len(got) != 0 {
+					t.Errorf("the kernel answered %v", got)
+				}
+				if err := g.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if err := g.Close(); err != nil {
+					t.Errorf("second Close: %v", err)
+				}
+				if got := w.answers(t, g.LocalAddr(), all...); len(got) != answered {
+					t.Errorf("without the guard the kernel answered %v", got)
+				}
+			})
+		}
+		t.Run(fmt.Sprintf("every address, privileged %v", privileged), func(t *testing.T) {
+			g := open(t, netip.MustParseAddrPort("0.0.0.0:0"), nil)
 			defer g.Close()
-			if g.LocalAddr().Port() == 0 || g.LocalAddr().Addr() != w.addrA(f.v6) {
-				t.Fatalf("guarded endpoint is %v", g.LocalAddr())
-			}
-			if got := w.answers(t, g.LocalAddr(), all...); len(got) != 0 {
+			if got := w.answers(t, netip.AddrPortFrom(w.aAddr, g.LocalAddr().Port()), all...); len(got) != 0 {
 				t.Errorf("the kernel answered %v", got)
 			}
-			if err := g.Close(); err != nil {
-				t.Fatal(err)
-			}
-			if err := g.Close(); err != nil {
-				t.Errorf("second Close: %v", err)
-			}
-			if got := w.answers(t, g.LocalAddr(), all...); len(got) != len(all) {
-				t.Errorf("without the guard the kernel answered %v", got)
+		})
+		t.Run(fmt.Sprintf("one interface, privileged %v", privileged), func(t *testing.T) {
+			for iface, want := range map[string]int{w.iface: 0, "lo": answered} {
+				g := open(t, netip.AddrPortFrom(w.aAddr, 0), &handoff.GuardConfig{Interface: iface})
+				if got := w.answers(t, g.LocalAddr(), all...); len(got) != want {
+					t.Errorf("guard on %s: the kernel answered %v", iface, got)
+				}
+				g.Close()
 			}
 		})
 	}
-	t.Run("every address", func(t *testing.T) {
-		g, err := handoff.OpenGuard(netip.MustParseAddrPort("0.0.0.0:0"), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer g.Close()
-		if got := w.answers(t, netip.AddrPortFrom(w.aAddr, g.LocalAddr().Port()), all...); len(got) != 0 {
-			t.Errorf("the kernel answered %v", got)
-		}
-	})
-	t.Run("one interface", func(t *testing.T) {
-		for iface, want := range map[string]int{w.iface: 0, "lo": len(all)} {
-			g, err := handoff.OpenGuard(netip.AddrPortFrom(w.aAddr, 0), &handoff.GuardConfig{Interface: iface})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := w.answers(t, g.LocalAddr(), all...); len(got) != want {
-				t.Errorf("guard on %s: the kernel answered %v", iface, got)
-			}
-			g.Close()
-		}
-	})
 }
 
 func TestGuardConflicts(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -184,9 +185,18 @@ type tap struct {
 
 func newTap(tb testing.TB, local, remote netip.AddrPort) *tap {
 	tb.Helper()
-	prog, err := rawtcp.FlowFilter(local, remote)
+	t, err := openTap(local, remote)
 	if err != nil {
 		tb.Fatal(err)
+	}
+	tb.Cleanup(t.close)
+	return t
+}
+
+func openTap(local, remote netip.AddrPort) (*tap, error) {
+	prog, err := rawtcp.FlowFilter(local, remote)
+	if err != nil {
+		return nil, err
 	}
 	filter := make([]unix.SockFilter, len(prog))
 	for i, ins := range prog {
@@ -194,18 +204,18 @@ func newTap(tb testing.TB, local, remote netip.AddrPort) *tap {
 	}
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		tb.Fatal(err)
+		return nil, err
 	}
 	t := &tap{fd: fd, buf: make([]byte, 1<<17)}
-	tb.Cleanup(t.close)
-	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}); err != nil {
-		tb.Fatal(err)
+	if err := errors.Join(
+		unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20),
+		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: binary.NativeEndian.Uint16([]byte{0, unix.ETH_P_ALL})}),
+	); err != nil {
+		t.close()
+		return nil, err
 	}
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20)
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: 0x0300}); err != nil { // ETH_P_ALL in network order
-		tb.Fatal(err)
-	}
-	return t
+	return t, nil
 }
 
 func (t *tap) close() {
@@ -252,25 +262,48 @@ func (t *tap) drain() {
 
 // opener makes a handshake with raw packets.
 type opener struct {
-	hs   *rawtcp.Handshake
-	raw  *rawtcp.Conn
-	tap  *tap
-	out  []rawtcp.Segment
-	pkt  []byte
-	mute bool // of the machine: nothing it says after the handshake is sent
+	hs  *rawtcp.Handshake
+	raw *rawtcp.Conn
+	tap *tap
+	out []rawtcp.Segment
+	pkt []byte
+	// mute keeps to itself what the machine has to say.
+	mute bool
 }
 
 func newOpener(tb testing.TB, cfg rawtcp.HandshakeConfig) *opener {
 	tb.Helper()
+	o, err := openerFor(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(o.close)
+	return o
+}
+
+// newOpenerB is newOpener on b.
+func (w *wire) newOpenerB(tb testing.TB, cfg rawtcp.HandshakeConfig) *opener {
+	tb.Helper()
+	var o *opener
+	if err := w.b.Do(func() (err error) {
+		o, err = openerFor(cfg)
+		return err
+	}); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(o.close)
+	return o
+}
+
+func openerFor(cfg rawtcp.HandshakeConfig) (*opener, error) {
 	network := "ip4"
 	if cfg.Local.Addr().Is6() {
 		network = "ip6"
 	}
 	raw, err := rawtcp.Open(network, nil)
 	if err != nil {
-		tb.Fatal(err)
+		return nil, err
 	}
-	tb.Cleanup(func() { raw.Close() })
 	if cfg.ISN == 0 {
 		cfg.ISN = rawtcp.NewISNGenerator([16]byte{7}).ISN(cfg.Local, cfg.Remote, time.Now())
 	}
@@ -279,9 +312,15 @@ func newOpener(tb testing.TB, cfg rawtcp.HandshakeConfig) *opener {
 	}
 	hs, err := rawtcp.NewHandshake(cfg)
 	if err != nil {
-		tb.Fatal(err)
+		raw.Close()
+		return nil, err
 	}
-	return &opener{hs: hs, raw: raw, tap: newTap(tb, cfg.Local, cfg.Remote)}
+	tp, err := openTap(cfg.Local, cfg.Remote)
+	if err != nil {
+		raw.Close()
+		return nil, err
+	}
+	return &opener{hs: hs, raw: raw, tap: tp}, nil
 }
 
 func (o *opener) send(segs []rawtcp.Segment) error {
@@ -302,37 +341,44 @@ func (o *opener) close() {
 	o.tap.close()
 }
 
+// start sends the SYN.
+func (o *opener) start() error { return o.send(o.hs.Start(time.Now(), o.out[:0])) }
+
 // open runs the handshake until it is ready.
 func (o *opener) open(tb testing.TB) {
 	tb.Helper()
-	if err := o.send(o.hs.Start(time.Now(), o.out[:0])); err != nil {
+	if err := o.start(); err != nil {
 		tb.Fatal(err)
 	}
+	if err := o.finish(); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// finish goes on until the handshake is ready.
+func (o *opener) finish() error {
 	deadline := time.Now().Add(10 * time.Second)
 	for !o.hs.Ready() {
 		s, ok := o.tap.next(deadline)
 		if !ok {
-			tb.Fatalf("no handshake: %v, %v", o.hs.State(), o.hs.Err())
+			return fmt.Errorf("no handshake: %v, %w", o.hs.State(), o.hs.Err())
 		}
-		o.feed(tb, &s)
+		if err := o.feed(&s); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
-func (o *opener) feed(tb testing.TB, s *seen) {
-	tb.Helper()
+func (o *opener) feed(s *seen) error {
 	if s.out {
-		return
+		return nil
 	}
 	out := o.hs.Receive(s.at, &s.seg, o.out[:0])
-	if o.mute && o.hs.Ready() && o.hs.Counters().DataBytes > 0 {
-		out = nil
+	if o.mute {
+		return nil
 	}
-	if err := o.send(out); err != nil {
-		tb.Fatal(err)
-	}
-	if o.hs.Err() != nil {
-		tb.Fatal(o.hs.Err())
-	}
+	return o.send(out)
 }
 
 // late is what Install wants.
@@ -343,7 +389,9 @@ func (o *opener) late(tb testing.TB) func(rawtcp.Seq) []byte {
 			if !ok {
 				break
 			}
-			o.feed(tb, &s)
+			if err := o.feed(&s); err != nil {
+				tb.Error(err)
+			}
 		}
 		t := o.hs.Transfer(time.Now())
 		n := int(t.RcvNxt.Sub(from))

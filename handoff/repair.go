@@ -13,11 +13,6 @@ type RepairConfig struct {
 	// Interface binds the socket to an interface (SO_BINDTODEVICE). Empty means
 	// what the routing table says.
 	Interface string
-	// LateAcked says that the function given to Install acknowledges on the wire
-	// what it returns. Zero means that it does not: then Install sends one
-	// acknowledgment itself if that function returned anything (as a window
-	// probe, which is a segment without data one below the next sequence number).
-	LateAcked bool
 }
 
 // Repair makes a kernel socket that continues a flow which was opened without
@@ -81,8 +76,10 @@ func (r *Repair) Warm() error {
 // that a packet socket has seen from that number on, as far as it is without a
 // hole. Install puts it in the receive queue, takes the filter away and
 // asks again until nothing is missing: no byte is lost, none comes twice, and
-// no retransmission is needed. late is called from the calling goroutine, a few
-// times. What the peer has already sent to the socket itself may be returned too.
+// no retransmission is needed, provided that late acknowledges on the wire what
+// it returns, as rawtcp.Handshake.Receive does with what it is fed: the kernel
+// does not acknowledge what is put in its queue. late is called from the calling
+// goroutine, a few times. It may return what the socket has got by itself.
 //
 // If the flow can be handed off before the peer has acknowledged our SYN (the
 // machine's option Early), t may come from SYN-RECEIVED: the kernel's first

@@ -133,11 +133,11 @@ func openRepair(local netip.AddrPort, iface string) (int, error) {
 }
 
 func enterRepair(fd int, local netip.AddrPort, iface string) error {
-	if err := attachDrop(fd); err != nil {
-		return err
-	}
 	// TCP_REPAIR also sets SK_FORCE_REUSE: bind succeeds beside anything.
 	if err := repairMode(fd, unix.TCP_REPAIR_ON); err != nil {
+		return err
+	}
+	if err := attachDrop(fd); err != nil {
 		return err
 	}
 	if err := bindToDevice(fd, iface); err != nil {
@@ -179,17 +179,12 @@ func (r *Repair) install(t *rawtcp.Transfer, late func(rawtcp.Seq) []byte) (*net
 	if err := r.continueFlow(r.fd, t); err != nil {
 		return nil, err
 	}
-	pushed, err := r.letIn(t.RcvNxt, late)
-	if err != nil {
+	if err := r.letIn(t.RcvNxt, late); err != nil {
 		return nil, err
 	}
-	mode := unix.TCP_REPAIR_OFF_NO_WP
-	if pushed && !r.cfg.LateAcked {
-		// The queue has grown without an acknowledgment. The window probe is
-		// one (tcp_xmit_probe_skb sends rcv_nxt).
-		mode = unix.TCP_REPAIR_OFF
-	}
-	if err := repairMode(r.fd, mode); err != nil {
+	// With TCP_REPAIR_OFF the kernel would send a window probe, which is of no use:
+	// it lies outside the peer's window, so not even its acknowledgment counts.
+	if err := repairMode(r.fd, unix.TCP_REPAIR_OFF_NO_WP); err != nil {
 		return nil, err
 	}
 	// Leaving repair has cleared it, and without it this flow's TIME-WAIT would
@@ -332,8 +327,7 @@ func push(fd int, seq rawtcp.Seq, data []byte) error {
 }
 
 // letIn takes the drop filter away in such a way that nothing the peer sent is
-// missing from the receive queue, which ends at rcvNxt. It reports whether it put
-// anything there.
+// missing from the receive queue, which ends at rcvNxt.
 //
 // The packet socket's tap comes before the TCP socket, on the same processor and
 // in the same softirq, so what the filter drops has been captured before:
@@ -347,29 +341,25 @@ func push(fd int, seq rawtcp.Seq, data []byte) error {
 //     again. Segments that the kernel got in the meantime are in its out-of-order
 //     queue. late's bytes cover them as well, and the kernel drops what lies
 //     below the queue's end when it next looks there (tcp_ofo_queue).
-func (r *Repair) letIn(rcvNxt rawtcp.Seq, late func(rawtcp.Seq) []byte) (pushed bool, err error) {
+func (r *Repair) letIn(rcvNxt rawtcp.Seq, late func(rawtcp.Seq) []byte) error {
 	if late == nil {
-		return false, detachDrop(r.fd)
+		return detachDrop(r.fd)
 	}
 	for r.rounds = 1; ; r.rounds++ {
 		if data := late(rcvNxt); len(data) > 0 {
 			if err := push(r.fd, rcvNxt, data); err != nil {
-				return false, err
+				return err
 			}
-			pushed = true
 		}
 		if err := detachDrop(r.fd); err != nil {
-			return false, err
+			return err
 		}
 		missing, err := r.missing(late)
-		if err != nil {
-			return false, err
-		}
-		if !missing || r.rounds == maxRounds {
-			return pushed, nil
+		if err != nil || !missing || r.rounds == maxRounds {
+			return err
 		}
 		if rcvNxt, err = r.shut(); err != nil {
-			return false, err
+			return err
 		}
 	}
 }
