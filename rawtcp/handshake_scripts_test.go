@@ -221,6 +221,19 @@ var scripts = []struct{ name, text string }{
 		0.090 < S. seq 5000 ack 1
 		0.090 > . seq 1 ack 5001
 		0.090 = ESTABLISHED simultaneous irs 5000`},
+	{"... or its SYN comes once more", `
+		0.000 > S
+		0.020 < S
+		0.020 > S. ack 1
+		0.060 < R seq 1
+		0.060 > S
+		0.070 < S
+		0.070 > S. ack 1
+		0.090 < P. seq 1000 ack 1 len 10
+		0.090 > . ack 1
+		0.095 < P. seq 1 ack 1 len 999
+		0.095 > . ack 1010
+		0.095 = ESTABLISHED simultaneous irs 0 data 1009`},
 	{"... or answers the SYN with a new SYN-ACK", `
 		0.000 > S
 		0.020 < S
@@ -348,6 +361,11 @@ var scripts = []struct{ name, text string }{
 		1.040 > S
 		1.080 < . ack -499
 		1.080 = SYN-SENT resends 1`},
+	{"nothing but stale segments", `
+		config timeout 1
+		0.000 > S
+		0.040 < . ack 77
+		1.000 = FAILED timeout`},
 	{"stale segments in SYN-SENT under PolicyFail", `
 		config reset fail
 		0.000 > S
