@@ -238,7 +238,7 @@ func (w *wire) sendSYN(b testing.TB, cfg *Config, how warm) time.Duration {
 }
 
 // dial is how application punchers do it.
-func (w *wire) dial(b testing.TB) time.Duration {
+func (w *wire) dial(b *testing.B) time.Duration {
 	b.Helper()
 	w.forget()
 	at := time.Now().Round(0).Add(ahead())

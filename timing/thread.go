@@ -113,6 +113,9 @@ func OpenThread(cfg *Config) (*Thread, error) {
 // sentence each.
 func (t *Thread) Notes() []string { return t.notes }
 
+// Realtime reports whether the thread runs under SCHED_FIFO now.
+func (t *Thread) Realtime() bool { return t.realtimeOn() }
+
 // SleepUntil returns at the instant at of the wall clock, no earlier (within the
 // tens of nanoseconds of reading the clock), and as little later as the machine allows: a microsecond in the median and tens of
 // microseconds in the worst case on an idle machine, or on a busy one with

@@ -171,6 +171,8 @@ func (t *Thread) realtime() error {
 	return nil
 }
 
+func (t *Thread) realtimeOn() bool { return t.sys.fifo }
+
 func (t *Thread) owner() error {
 	if tid := unix.Gettid(); tid != t.sys.tid {
 		return fmt.Errorf("%w: opened on thread %d, used on %d", ErrWrongThread, t.sys.tid, tid)

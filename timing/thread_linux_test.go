@@ -96,6 +96,9 @@ func TestThreadSetsAndRestores(t *testing.T) {
 	if err := th.DropRealtime(); err != nil {
 		t.Error(err)
 	}
+	if th.Realtime() {
+		t.Error("Realtime after DropRealtime")
+	}
 	want.Slack = 1
 	want.Policy, want.Priority, want.Nice = before.Policy, before.Priority, before.Nice
 	if diff := cmp.Diff(want, readThread(t)); diff != "" {

@@ -15,6 +15,8 @@ func (t *Thread) open(cfg *Config) error {
 	return nil
 }
 
+func (t *Thread) realtimeOn() bool { return false }
+
 func (t *Thread) owner() error { return nil }
 
 func (t *Thread) sleepLong(ctx context.Context, until time.Duration) error {
