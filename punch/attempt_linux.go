@@ -42,12 +42,13 @@ type attempt struct {
 }
 
 // Do carries out the plan. It blocks until the flow is established and handed
-// to a kernel socket, or the attempt has failed; the report is there in both
-// cases (nil only when the plan itself is wrong). Errors wrap ErrPlan,
-// ErrMissing, ErrRefused, ErrUnreachable, ErrTimeout, or ctx.Err(). The work is
-// done on the calling goroutine's thread, so the thread's network namespace
-// counts.
-func Do(ctx context.Context, plan Plan) (*net.TCPConn, *Report, error) {
+// to a kernel socket, or the attempt has failed. The Attempt tells what
+// happened in both cases; it is nil only when the plan itself is wrong. Errors
+// wrap ErrPlan, ErrMissing, ErrRefused, ErrUnreachable, ErrTimeout, or ctx.Err().
+//
+// The work is done on the calling goroutine's thread, so that the thread's
+// network namespace counts.
+func Do(ctx context.Context, plan Plan) (*net.TCPConn, *Attempt, error) {
 	plan, err := plan.Resolve()
 	if err != nil {
 		return nil, nil, err
@@ -55,8 +56,7 @@ func Do(ctx context.Context, plan Plan) (*net.TCPConn, *Report, error) {
 	a := &attempt{plan: plan}
 	a.report = newReport(&plan)
 	conn, err := a.run(ctx)
-	a.fill(err)
-	return conn, a.report, err
+	return conn, &Attempt{fill: func() *Report { a.fill(err); return a.report }}, err
 }
 
 func (a *attempt) run(ctx context.Context) (*net.TCPConn, error) {

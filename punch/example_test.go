@@ -14,13 +14,13 @@ import (
 func Example() {
 	open := func(ctx context.Context, at time.Time) error {
 		// README
-		conn, report, err := punch.Do(ctx, punch.Plan{
+		conn, attempt, err := punch.Do(ctx, punch.Plan{
 			Local:  netip.MustParseAddrPort("0.0.0.0:40000"),
 			Remote: netip.MustParseAddrPort("203.0.113.7:50000"), // the peer's public endpoint
 			At:     at,                                           // agreed with the peer; zero: now
 		})
-		if report != nil {
-			fmt.Println(report.Summary())
+		if attempt != nil {
+			fmt.Println(attempt.Report().Summary())
 		}
 		if err != nil {
 			return err // wraps punch.ErrRefused, ErrUnreachable, ErrTimeout, ErrMissing or ErrPlan

@@ -23,7 +23,7 @@ func (p Plan) Resolve() (Plan, error) {
 }
 
 // Do needs Linux: the error wraps errors.ErrUnsupported.
-func Do(context.Context, Plan) (*net.TCPConn, *Report, error) {
+func Do(context.Context, Plan) (*net.TCPConn, *Attempt, error) {
 	return nil, nil, unsupported("a punch")
 }
 

@@ -244,37 +244,72 @@ func runPunch(cmd *cobra.Command, f *punchFlags, plan punch.Plan, argv []string)
 			}
 		}()
 	}
-	conn, report, err := punch.Do(ctx, plan)
-	if report != nil {
-		fmt.Fprintln(cmd.ErrOrStderr(), report.Summary())
-		for _, n := range report.Notes {
-			fmt.Fprintln(cmd.ErrOrStderr(), "note:", n)
-		}
-		if werr := writeReport(cmd, f.report, report); werr != nil {
-			if conn != nil {
-				conn.Close()
-			}
-			return werr
-		}
-	}
+	conn, attempt, err := punch.Do(ctx, plan)
 	if err != nil {
-		if report != nil && errorsIsAttempt(err) {
-			return exitWith(exitFailed, nil) // the summary has said it
-		}
-		return planExit(err)
+		return failedPunch(cmd, f, attempt, err)
 	}
-	defer conn.Close()
+	var used usage
 	switch {
 	case len(argv) > 0:
-		return runChild(cmd, conn, argv)
+		used, err = runChild(cmd, conn, argv)
 	case f.unix != "":
-		return handoff.ServeUnix(ctx, conn, f.unix, func() {
-			fmt.Fprintf(cmd.ErrOrStderr(), "the socket waits at %s\n", f.unix)
+		used = async(func() error {
+			return handoff.ServeUnix(ctx, conn, f.unix, func() {
+				fmt.Fprintf(cmd.ErrOrStderr(), "the socket waits at %s\n", f.unix)
+			})
 		})
+	default:
+		transfer := &punch.TransferStats{}
+		used = async(func() (err error) {
+			transfer.Sent, transfer.Received, err = handoff.Join(ctx, conn, cmd.InOrStdin(), cmd.OutOrStdout())
+			return err
+		})
+		defer func() { // once more, with what went over the connection
+			attempt.Report().Transfer = transfer
+			err = errors.Join(err, writeReport(cmd, f.report, attempt.Report()))
+		}()
 	}
-	sent, received, err := handoff.Join(ctx, conn, cmd.InOrStdin(), cmd.OutOrStdout())
-	report.Transfer = &punch.TransferStats{Sent: sent, Received: received}
-	return errors.Join(err, writeReport(cmd, f.report, report))
+	if err != nil {
+		return exitWith(exitFailed, err)
+	}
+	// The connection is in use by now; the report does not hold it up.
+	tellReport(cmd, attempt.Report())
+	if joined := len(argv) == 0 && f.unix == ""; !joined || f.report != "-" {
+		err = writeReport(cmd, f.report, attempt.Report())
+	}
+	return errors.Join(<-used, err)
+}
+
+// usage is the end of what is done with the connection.
+type usage <-chan error
+
+func async(f func() error) usage {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	return done
+}
+
+// failedPunch says what happened when there is no connection.
+func failedPunch(cmd *cobra.Command, f *punchFlags, attempt *punch.Attempt, err error) error {
+	if attempt == nil {
+		return planExit(err)
+	}
+	tellReport(cmd, attempt.Report())
+	if werr := writeReport(cmd, f.report, attempt.Report()); werr != nil {
+		return werr
+	}
+	if errorsIsAttempt(err) {
+		return exitWith(exitFailed, nil) // the summary has said it
+	}
+	return planExit(err)
+}
+
+// tellReport prints the report's summary and notes for a person.
+func tellReport(cmd *cobra.Command, r *punch.Report) {
+	fmt.Fprintln(cmd.ErrOrStderr(), r.Summary())
+	for _, n := range r.Notes {
+		fmt.Fprintln(cmd.ErrOrStderr(), "note:", n)
+	}
 }
 
 // errorsIsAttempt reports whether the attempt itself failed, as opposed to its plan or its means.
@@ -303,18 +338,20 @@ func writeReport(cmd *cobra.Command, path string, r *punch.Report) error {
 	return r.WriteFile(path)
 }
 
-// runChild gives the connection to a command and ends as it ends.
-func runChild(cmd *cobra.Command, conn *net.TCPConn, argv []string) error {
+// runChild gives the connection to a command, which ends this one with its exit code.
+func runChild(cmd *cobra.Command, conn *net.TCPConn, argv []string) (usage, error) {
 	child, err := handoff.Exec(conn, argv, nil)
 	if err != nil {
-		return exitWith(exitFailed, err)
+		return nil, err
 	}
 	stop := context.AfterFunc(cmd.Context(), func() { child.Process.Signal(os.Interrupt) })
-	defer stop()
-	err = child.Wait()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return exitWith(max(exit.ExitCode(), exitFailed), nil)
-	}
-	return err
+	return async(func() error {
+		defer stop()
+		err := child.Wait()
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			return exitWith(max(exit.ExitCode(), exitFailed), nil)
+		}
+		return err
+	}), nil
 }
