@@ -364,3 +364,18 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+func TestErrorsSayWhatIsMissing(t *testing.T) {
+	err := explain(fmt.Errorf("nat-a: %w", unix.EPERM))
+	if !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_NET_ADMIN") || !strings.Contains(err.Error(), "unshare -Urn") {
+		t.Errorf("got %v", err)
+	}
+	for _, e := range []error{unix.EOPNOTSUPP, unix.EAFNOSUPPORT} {
+		if err := explain(e); !errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, e) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if err := explain(unix.ENOENT); err != unix.ENOENT {
+		t.Errorf("got %v", err)
+	}
+}

@@ -45,7 +45,7 @@ type link struct {
 	wakeFD int
 	stop   atomic.Bool
 	done   chan struct{}
-	note   []string
+	note   []string // set before the link is used
 
 	mu      sync.Mutex // held by the thread while it moves frames; guards the ways too
 	closed  bool
@@ -186,18 +186,20 @@ func queueBytes(delay time.Duration) int {
 // start runs the link until close.
 func (l *link) start(realtime bool) {
 	l.done = make(chan struct{})
+	prepared := make(chan struct{})
 	raiseProcs()
 	go func() {
 		defer close(l.done)
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		l.prepare(realtime)
+		l.note = prepare(realtime)
+		close(prepared)
 		l.run()
 	}()
+	<-prepared
 }
 
-// prepare makes the thread a punctual one. What is not allowed is noted.
-func (l *link) prepare(realtime bool) {
-	var notes []string
+// prepare makes the calling thread a punctual one and returns what is not allowed.
+func prepare(realtime bool) (notes []string) {
 	// PR_SET_TIMERSLACK(2const): in nanoseconds, default 50,000.
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
 		notes = append(notes, fmt.Sprintf("link: timer slack stays at its default: %v", err))
@@ -219,9 +221,7 @@ func (l *link) prepare(realtime bool) {
 			_ = unix.SchedSetAttr(0, attr, 0)
 		}
 	}
-	l.mu.Lock()
-	l.note = notes
-	l.mu.Unlock()
+	return notes
 }
 
 func (l *link) run() {
@@ -482,11 +482,7 @@ func (l *link) reset() {
 	l.forget()
 }
 
-func (l *link) notes() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.note)
-}
+func (l *link) notes() []string { return slices.Clone(l.note) }
 
 func (l *link) forget() {
 	l.gen++
