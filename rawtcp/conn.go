@@ -9,9 +9,9 @@ type Config struct {
 	// link-local IPv6 destinations need it. Empty means as the routes say.
 	Interface string
 	// Local is the address whose routes are used. It matters on a host with
-	// source-based routing rules, because the kernel looks up the route before
-	// it reads the packet; packets keep the source that is written in them.
-	// The zero Addr means none.
+	// source-based routing rules: the kernel looks up an IPv4 route before it
+	// reads the packet (for IPv6 it tries what each rule would make the source).
+	// Packets keep the source that is written in them. The zero Addr means none.
 	Local netip.Addr
 	// Mark is set on every packet (SO_MARK, for rules and routes by fwmark).
 	// 0 means none.
