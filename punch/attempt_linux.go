@@ -214,7 +214,7 @@ func (a *attempt) watch(ctx context.Context) (*net.TCPConn, error) {
 	var s sighting
 	for looks := 0; ; looks++ {
 		seen := a.wire.look(&s)
-		if seen && !s.out && !a.primeEcho(&s) {
+		if seen && !s.out {
 			if err := a.engine.receive(&s); err != nil {
 				return nil, err
 			}
@@ -292,11 +292,6 @@ func (a *attempt) deliverEarly() error {
 	return nil
 }
 
-// primeEcho reports whether s is the TTL error that the priming SYN was sent for.
-func (a *attempt) primeEcho(s *sighting) bool {
-	return a.plan.Strategy == Prime && s.icmp != nil && ttlExceeded(s.icmp)
-}
-
 // noteResend says why a kernel socket was made anew.
 func (a *attempt) noteResend(err error) {
 	a.note(fmt.Sprintf("%+.3f ms: %v; sent again", float64(time.Since(a.plan.At))/1e6, err))
@@ -306,14 +301,6 @@ func (a *attempt) note(text string) {
 	if text != "" {
 		a.report.Notes = append(a.report.Notes, text)
 	}
-}
-
-// ttlExceeded reports whether e is a 'time exceeded in transit' (RFC 792, RFC 4443 section 3.3).
-func ttlExceeded(e *rawtcp.ICMPError) bool {
-	if e.V6 {
-		return e.Type == 3 && e.Code == 0
-	}
-	return e.Type == 11 && e.Code == 0
 }
 
 // yield gives the processor to any other thread that can run (sched_yield(2)).

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/synpunch/synpunch/rawtcp"
 )
 
 // Engine names how SYNs are sent and how the flow reaches the kernel.
@@ -59,7 +61,7 @@ const (
 	// DefaultTimeout is how long after the instant an attempt may go on.
 	DefaultTimeout = 10 * time.Second
 	// DefaultRetries is how often the repair and park engines send again after an RST or an ICMP error.
-	DefaultRetries = 8
+	DefaultRetries = rawtcp.DefaultRetries
 	// PrimeTTL reaches the first router behind a NAT that is the first hop, the most common place.
 	PrimeTTL = 2
 	// PrimeLead is how long before the instant the priming SYN leaves: longer than an ICMP

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/synpunch/synpunch/capture"
+	"github.com/synpunch/synpunch/internal/testenv"
+	"github.com/synpunch/synpunch/lab"
+	"github.com/synpunch/synpunch/lab/live"
+	"github.com/synpunch/synpunch/punch"
+	"github.com/synpunch/synpunch/rawtcp"
+)
+
+// benchLead is leadTime for a quiet machine.
+const benchLead = 250 * time.Millisecond
+
+// samples collects one figure of many trials.
+type samples []time.Duration
+
+func (s samples) quantile(q float64) time.Duration {
+	if len(s) == 0 {
+		return 0
+	}
+	sorted := slices.Clone(s)
+	slices.Sort(sorted)
+	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
+}
+
+// report prints the median and the 99th percentile in microseconds.
+func (s samples) report(b *testing.B, name string) {
+	if len(s) == 0 {
+		return
+	}
+	b.ReportMetric(float64(s.quantile(0.5))/1e3, name+"-p50-µs")
+	b.ReportMetric(float64(s.quantile(0.99))/1e3, name+"-p99-µs")
+}
+
+// arm is one way to punch, compared with others in the same run.
+type arm struct {
+	name             string
+	side             live.Side
+	send, reaction   samples
+	overhead         samples // time to established minus twice the one-way delay
+	handoff, meeting samples
+	firstByte        samples // at the peer, after the instant
+	crossed, up, n   int
+}
+
+func (a *arm) add(b *testing.B, l *live.Lab, tr *live.Trial, r *live.TrialResult, delay time.Duration) {
+	a.n++
+	if r.Connected(tr.Bytes) {
+		a.up++
+	}
+	simultaneous := true
+	for _, s := range []*live.SideResult{&r.A, &r.B} {
+		if s.Report == nil || s.Report.SendErrorNS == nil {
+			b.Logf("%s: no report: %v", a.name, s.Err)
+			simultaneous = false
+			continue
+		}
+		rep := s.Report
+		simultaneous = simultaneous && rep.Simultaneous != nil && *rep.Simultaneous
+		a.send = append(a.send, time.Duration(*rep.SendErrorNS).Abs())
+		if rep.Established != nil {
+			a.overhead = append(a.overhead, time.Duration(*rep.Established)-2*delay)
+		}
+		if rep.HandoffNS != nil {
+			a.handoff = append(a.handoff, time.Duration(*rep.HandoffNS))
+		}
+		if d, ok := reaction(rep); ok {
+			a.reaction = append(a.reaction, d)
+		}
+		if d, ok := firstByte(s, r.At); ok {
+			a.firstByte = append(a.firstByte, d)
+		}
+	}
+	if m := r.Meeting; m != nil && m.Crossed {
+		if simultaneous {
+			a.crossed++
+		}
+		if !m.Time.IsZero() {
+			a.meeting = append(a.meeting, m.Time.Sub(r.At.Add(delay/2)).Abs())
+		}
+	}
+}
+
+// reaction is the time from the peer's SYN to our SYN-ACK, by the kernel's stamps.
+func reaction(r *punch.Report) (time.Duration, bool) {
+	var syn time.Time
+	for _, e := range r.Events {
+		switch {
+		case e.From == capture.EndB && e.Flags == rawtcp.SYN:
+			syn = e.Time
+		case e.From == capture.EndA && e.Flags == rawtcp.SYN|rawtcp.ACK && !syn.IsZero():
+			return e.Time.Sub(syn), true
+		}
+	}
+	return 0, false
+}
+
+// firstByte is when the peer's first data reached a side, after the instant.
+func firstByte(s *live.SideResult, at time.Time) (time.Duration, bool) {
+	if s.Capture == "" {
+		return 0, false
+	}
+	f, err := os.Open(s.Capture)
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	rd, err := capture.NewReader(f)
+	if err != nil {
+		return 0, false
+	}
+	for {
+		p, err := rd.Next()
+		if err != nil {
+			return 0, false
+		}
+		if seg, err := rawtcp.Parse(p.Data); err == nil && p.Dir == capture.DirIn && seg.PayloadLen > 0 {
+			return p.Time.Sub(at), true
+		}
+	}
+}
+
+// compare runs the arms in turn, b.N times each, in one lab.
+func compare(b *testing.B, s lab.Scenario, bytes int64, withCapture bool, arms []*arm) {
+	command := commandHere(b, "punch")
+	l := buildLab(b, s)
+	dir := b.TempDir()
+	delay := s.Link.Delay
+	port := uint16(20000)
+	for b.Loop() {
+		for _, a := range arms {
+			port++
+			if port > 60000 {
+				port = 20000
+			}
+			sideA, sideB := a.side, a.side
+			sideA.Port, sideB.Port = port, port
+			tr := &live.Trial{Command: command, Dir: dir, At: time.Now().Add(benchLead), Bytes: bytes, Capture: withCapture, A: sideA, B: sideB}
+			if err := l.ResetCount(); err != nil {
+				b.Fatal(err)
+			}
+			r, err := tr.Run(b.Context(), l)
+			if err != nil {
+				b.Fatal(err)
+			}
+			a.add(b, l, tr, r, delay)
+		}
+	}
+	for _, a := range arms {
+		b.Run(a.name, func(b *testing.B) {
+			for range b.N {
+				// The trials of all arms were made in turn above.
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(float64(a.n), "trials")
+			b.ReportMetric(float64(a.up)/float64(a.n), "connected")
+			b.ReportMetric(float64(a.crossed)/float64(a.n), "crossed")
+			a.send.report(b, "send-error")
+			a.reaction.report(b, "reaction")
+			a.meeting.report(b, "meeting-error")
+			a.overhead.report(b, "overhead")
+			a.handoff.report(b, "handoff")
+			a.firstByte.report(b, "first-byte")
+		})
+	}
+}
+
+func engineArms() []*arm {
+	var arms []*arm
+	for _, e := range punch.Engines() {
+		arms = append(arms, &arm{name: string(e), side: live.Side{Engine: e}})
+	}
+	return arms
+}
+
+// BenchmarkPunch compares the engines over 20 ms each way. A pair of 'connect'
+// is a pair of stock kernels. Meeting-error is where the SYNs met on the link,
+// in time, against where they were to meet, the middle.
+func BenchmarkPunch(b *testing.B) {
+	if !testenv.Isolate(b) {
+		return
+	}
+	compare(b, pair(lab.NATLinux, lab.NATLinux), 1<<10, false, engineArms())
+}
+
+// BenchmarkCrossingAtZeroDelay counts true crossings where the window is some
+// ±10 µs wide: both NATs on one wire, no delay.
+func BenchmarkCrossingAtZeroDelay(b *testing.B) {
+	if !testenv.Isolate(b) {
+		return
+	}
+	s := pair(lab.NATLinux, lab.NATLinux)
+	s.Link.Delay = 0
+	compare(b, s, 1<<10, false, engineArms())
+}
+
+// BenchmarkEarly is when the caller's first byte reaches the peer: with a
+// handoff in SYN-RECEIVED after two one-way delays, otherwise after three.
+func BenchmarkEarly(b *testing.B) {
+	if !testenv.Isolate(b) {
+		return
+	}
+	for _, kind := range []string{lab.NATLinux, lab.NATLinuxRST, lab.NATLinuxICMP, lab.NATLinuxEIM, lab.NATLinuxAPDF, lab.NATNone, lab.NATFirewall} {
+		b.Run(kind, func(b *testing.B) {
+			compare(b, pair(kind, kind), 1<<10, true, []*arm{
+				{name: "early", side: live.Side{Engine: punch.Repair, Args: []string{"--early"}}},
+				{name: "repair", side: live.Side{Engine: punch.Repair}},
+				{name: "stock", side: live.Side{Engine: punch.Connect}},
+			})
+		})
+	}
+}
