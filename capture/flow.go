@@ -500,11 +500,13 @@ type side struct {
 	// The segment being timed: when timedEnd is acknowledged, the time since
 	// timedAt is a round trip to the other end. A retransmission makes it void
 	// (Karn's algorithm, RFC 6298 section 3).
-	timedEnd  int64
-	timedAt   time.Time
-	rtt       time.Duration // shortest to the other end and back, 0 = none yet
-	recent    [4]print
-	numRecent int
+	timedEnd   int64
+	timedAt    time.Time
+	rtt        time.Duration // shortest to the other end and back, 0 = none yet
+	recent     [4]print
+	nextRecent int
+	lastAck    rawtcp.Seq
+	hasAck     bool
 }
 
 // hole is a range of sequence space that was jumped over.
@@ -798,42 +800,54 @@ func (f *flow) add(z *Analyzer, from int8, p *Packet, s *rawtcp.Segment, words s
 // router or a bridge), or copied by the network. Each direction counts on the
 // interface that showed it first.
 func (d *side) secondSight(p *Packet, s *rawtcp.Segment) bool {
-	fp := print{p.Time, s.Seq, s.Ack, s.Options.TSVal, s.Len(), s.ID, s.Window, s.Flags}
-	same := false
-	for i := range d.recent[:d.numRecent] {
-		r := d.recent[i]
-		// Without an IP ID or a timestamp two packets can look alike by chance;
-		// copies follow at once.
-		limit := copyLimit
-		if fp.id == 0 {
-			limit = time.Millisecond
+	n := s.Len()
+	if !d.advances(s, n) {
+		if d.placed && (p.Interface != d.iface || p.Dir != d.dir) || d.copied(p, s, n) {
+			return true
 		}
-		age := p.Time.Sub(r.at)
-		r.at = fp.at
-		if r == fp && fp.n+uint32(fp.flags&rawtcp.RST) > 0 && age <= limit && age >= -limit {
-			same = true
-			break
-		}
-	}
-	other := d.placed && (p.Interface != d.iface || p.Dir != d.dir)
-	if other && !same {
-		same = !d.advances(s)
-	}
-	if same {
-		return true
 	}
 	d.placed, d.iface, d.dir = true, p.Interface, p.Dir
-	if d.numRecent < len(d.recent) {
-		d.numRecent++
+	if n > 0 || s.Flags&rawtcp.RST != 0 {
+		d.recent[d.nextRecent%len(d.recent)] = fingerprint(p, s, n)
+		d.nextRecent++
 	}
-	copy(d.recent[1:], d.recent[:d.numRecent-1])
-	d.recent[0] = fp
+	if s.Flags&rawtcp.ACK != 0 && (!d.hasAck || d.lastAck.Less(s.Ack)) {
+		d.lastAck, d.hasAck = s.Ack, true
+	}
+	return false
+}
+
+func fingerprint(p *Packet, s *rawtcp.Segment, n uint32) print {
+	return print{p.Time, s.Seq, s.Ack, s.Options.TSVal, n, s.ID, s.Window, s.Flags}
+}
+
+// copied reports whether the segment looks like one of the latest in every bit
+// that a sender changes when it sends again. A pure ACK says the same twice
+// with good reason.
+func (d *side) copied(p *Packet, s *rawtcp.Segment, n uint32) bool {
+	if n == 0 && s.Flags&rawtcp.RST == 0 {
+		return false
+	}
+	// Without an IP ID or a timestamp two packets can look alike by chance;
+	// copies follow at once.
+	limit := copyLimit
+	if s.ID == 0 {
+		limit = time.Millisecond
+	}
+	fp := fingerprint(p, s, n)
+	for _, r := range d.recent[:min(d.nextRecent, len(d.recent))] {
+		age := p.Time.Sub(r.at)
+		r.at = fp.at
+		if r == fp && age.Abs() <= limit {
+			return true
+		}
+	}
 	return false
 }
 
 // advances reports whether a segment says something that this side has not
 // said before.
-func (d *side) advances(s *rawtcp.Segment) bool {
+func (d *side) advances(s *rawtcp.Segment, n uint32) bool {
 	switch {
 	case s.Flags&rawtcp.RST != 0:
 		return d.rsts == 0
@@ -844,10 +858,7 @@ func (d *side) advances(s *rawtcp.Segment) bool {
 	case !d.based:
 		return true
 	}
-	if d.rel(s.Seq)+int64(s.Len()) > d.end {
-		return true
-	}
-	return d.numRecent > 0 && d.recent[0].ack.Less(s.Ack)
+	return d.rel(s.Seq)+int64(n) > d.end || d.hasAck && d.lastAck.Less(s.Ack)
 }
 
 // nativeTTL reports whether a TTL is one that systems send with. What a router

@@ -902,37 +902,74 @@ func FuzzAnalyze(f *testing.F) {
 			packets = append(packets, p)
 			data = data[n:]
 		}
-		for _, all := range []bool{false, true} {
-			cfg := &AnalyzeConfig{MaxFlows: 5, MaxEvents: 10, AllPackets: all}
-			tls, sum, err := Analyze(feed(packets), cfg)
-			if err != nil {
-				t.Fatal(err)
+		checkAnalysis(t, packets)
+	})
+}
+
+// FuzzAnalyzeScript is FuzzAnalyze with packets that fit together better: all
+// of one or two flows, with few sequence numbers, so that the states of a flow
+// are reached.
+func FuzzAnalyzeScript(f *testing.F) {
+	f.Add([]byte{0, 2, 0, 0, 1, 0, 1, 2, 1, 0, 9, 0, 0, 0x12, 0, 1, 1, 0})
+	f.Add([]byte{0, 2, 0, 0, 1, 0, 1, 0x14, 0, 1, 1, 0})
+	f.Add([]byte{0, 2, 0, 0, 1, 0, 1, 0x12, 0, 1, 1, 0, 0, 0x10, 1, 1, 1, 0, 0, 0x18, 1, 1, 1, 200, 1, 0x11, 1, 5, 1, 0})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var packets []Packet
+		at := time.Duration(0)
+		for ; len(data) >= 6 && len(packets) < 100; data = data[6:] {
+			at += time.Duration(data[4]) * 5 * ms
+			s := shot{
+				at: at, from: []string{"a", "b"}[data[0]&1], flags: rawtcp.Flags(data[1]),
+				seq: uint32(data[2]) - 2, ack: uint32(data[3]) - 2, n: int(data[5]), id: uint16(data[0] >> 4), iface: int(data[0] >> 1 & 1),
 			}
-			if len(tls) > 5 || sum.Flows != len(tls)+sum.Evicted || sum.Packets != int64(len(packets)) {
-				t.Fatalf("%d timelines, %+v", len(tls), sum)
+			if s.seq > 200 { // around the wrap, and far away
+				s.seq <<= 24
 			}
-			for _, tl := range tls {
-				if len(tl.Events) > 10+keptData+keptRetransmissions+keptClosing {
-					t.Fatalf("%d events", len(tl.Events))
-				}
-				if tl.Verdict == "" || tl.Established && tl.Verdict != Ordinary && tl.Verdict != Simultaneous && tl.Verdict != Incomplete {
-					t.Fatalf("verdict %q, established %v", tl.Verdict, tl.Established)
-				}
-				if tl.A.Sent < 0 || tl.B.Sent < 0 || tl.A.Acked > tl.A.Sent || tl.B.Acked > tl.B.Sent {
-					t.Fatalf("sent %d acked %d; sent %d acked %d", tl.A.Sent, tl.A.Acked, tl.B.Sent, tl.B.Acked)
-				}
-				for _, width := range []int{60, 80, 130} {
-					if err := WriteLadder(io.Discard, tl, &LadderConfig{Width: width, ASCII: width == 80}); err != nil {
-						t.Fatal(err)
-					}
-				}
+			if data[0]&8 != 0 {
+				s.icmp = 1 + data[5]%13
 			}
-			joined, _, _ := Join(tls, tls, nil)
-			for _, j := range joined {
-				if err := j.WriteLadder(io.Discard, nil); err != nil {
+			if data[0]&4 != 0 {
+				s.opt = testSYN
+				s.opt.TSVal = uint32(data[4])
+			}
+			packets = append(packets, s.packet(t))
+		}
+		checkAnalysis(t, packets)
+	})
+}
+
+// checkAnalysis analyses packets and holds what is true of every analysis.
+func checkAnalysis(t *testing.T, packets []Packet) {
+	for _, all := range []bool{false, true} {
+		cfg := &AnalyzeConfig{MaxFlows: 5, MaxEvents: 10, AllPackets: all}
+		tls, sum, err := Analyze(feed(packets), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(tls) > 5 || sum.Flows != len(tls)+sum.Evicted || sum.Packets != int64(len(packets)) {
+			t.Fatalf("%d timelines, %+v", len(tls), sum)
+		}
+		for _, tl := range tls {
+			if len(tl.Events) > 10+keptData+keptRetransmissions+keptClosing {
+				t.Fatalf("%d events", len(tl.Events))
+			}
+			if tl.Verdict == "" || tl.Established && tl.Verdict != Ordinary && tl.Verdict != Simultaneous && tl.Verdict != Incomplete {
+				t.Fatalf("verdict %q, established %v", tl.Verdict, tl.Established)
+			}
+			if tl.A.Sent < 0 || tl.B.Sent < 0 || tl.A.Acked > tl.A.Sent || tl.B.Acked > tl.B.Sent {
+				t.Fatalf("sent %d acked %d; sent %d acked %d", tl.A.Sent, tl.A.Acked, tl.B.Sent, tl.B.Acked)
+			}
+			for _, width := range []int{60, 80, 130} {
+				if err := WriteLadder(io.Discard, tl, &LadderConfig{Width: width, ASCII: width == 80}); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
-	})
+		joined, _, _ := Join(tls, tls, nil)
+		for _, j := range joined {
+			if err := j.WriteLadder(io.Discard, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }

@@ -215,10 +215,10 @@ func newView(t1, t2 *Timeline) *view {
 	// With D = (stamp at 2) - (stamp at 1) of a packet, D is larger by a round
 	// trip for packets of the end near 1 than for those of the end near 2.
 	var d [2][]time.Duration
-	for _, p := range matchEvents(v.at1, v.at2, EndA, false) {
+	for _, p := range matchEvents(pointers(v.at1), pointers(v.at2), EndA, false) {
 		d[0] = append(d[0], p[1].Time.Sub(p[0].Time))
 	}
-	for _, p := range matchEvents(v.at1, v.at2, EndB, false) {
+	for _, p := range matchEvents(pointers(v.at1), pointers(v.at2), EndB, false) {
 		d[1] = append(d[1], p[1].Time.Sub(p[0].Time))
 	}
 	swap := false
@@ -376,7 +376,7 @@ type pairing struct {
 func pairUp(atA, atB []Event) *pairing {
 	p := &pairing{to: make(map[*Event]*Event)}
 	for i, end := range []string{EndA, EndB} {
-		dep, arr := atA, atB
+		dep, arr := pointers(atA), pointers(atB)
 		if end == EndB {
 			dep, arr = arr, dep
 		}
@@ -413,14 +413,21 @@ func (p *pairing) arrival(e *Event) (at time.Time, spread time.Duration, ok bool
 	return e.Time.Add(p.delay[i]), p.spread[i], true
 }
 
+func pointers(events []Event) []*Event {
+	p := make([]*Event, len(events))
+	for i := range events {
+		p[i] = &events[i]
+	}
+	return p
+}
+
 // matchEvents pairs the sights of the packets of one end at two places. causal
 // says that the clocks agree well enough for no packet to arrive before it left.
-func matchEvents(dep, arr []Event, end string, causal bool) [][2]*Event {
+func matchEvents(dep, arr []*Event, end string, causal bool) [][2]*Event {
 	group := make(map[packetKey]*[2][]*Event)
 	var order []packetKey
-	for i, list := range [2][]Event{dep, arr} {
-		for k := range list {
-			e := &list[k]
+	for i, list := range [2][]*Event{dep, arr} {
+		for _, e := range list {
 			if e.From != end {
 				continue
 			}

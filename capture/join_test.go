@@ -227,7 +227,7 @@ func TestMatchCopies(t *testing.T) {
 		{"copied on the way", list(0), list(10*ms, 11*ms), true, []time.Duration{0}},
 	} {
 		var got []time.Duration
-		for _, p := range matchEvents(tt.dep, tt.arr, EndA, tt.causal) {
+		for _, p := range matchEvents(pointers(tt.dep), pointers(tt.arr), EndA, tt.causal) {
 			got = append(got, p[0].Time.Sub(testEpoch))
 		}
 		if !slices.Equal(got, tt.want) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -460,6 +461,7 @@ func (k *sketch) rows() []row {
 	for _, p := range paths {
 		all = append(all, p.sights...)
 	}
+	slices.SortStableFunc(all, func(x, y sight) int { return x.e.Time.Compare(y.e.Time) })
 	var rows []row
 	order := 0
 	for _, p := range paths {
@@ -502,18 +504,19 @@ func (k *sketch) omittedWords(n int, s sight) string {
 
 // split reports whether something happened between two sights of a packet that
 // the reader must see in order: anything at all on a long way, on a hop of
-// less than 200 µs only what the same two lanes saw.
+// less than 200 µs only what the same two lanes saw. all is in order of time.
 func (k *sketch) split(all []sight, s, t sight) bool {
 	const hop = 200 * time.Microsecond
 	if c := k.Crossing; c != nil && s.e.bareSYN() && c.Met.After(s.e.Time) && c.Met.Before(t.e.Time) {
 		return true // the place where the SYNs met is between
 	}
 	short := t.e.Time.Sub(s.e.Time) < hop
-	for _, o := range all {
-		if o.e == s.e || o.e == t.e || short && o.lane != s.lane && o.lane != t.lane {
-			continue
+	after := sort.Search(len(all), func(i int) bool { return all[i].e.Time.After(s.e.Time) })
+	for _, o := range all[after:] {
+		if !o.e.Time.Before(t.e.Time) {
+			break
 		}
-		if o.e.Time.After(s.e.Time) && o.e.Time.Before(t.e.Time) {
+		if !short || o.lane == s.lane || o.lane == t.lane {
 			return true
 		}
 	}
@@ -565,23 +568,19 @@ func (k *sketch) paths() []*path {
 			// The lane before is where it comes from; if a capture missed it
 			// there, the one before that.
 			for back := n - dir; back >= 0 && back < len(at); back -= dir {
-				var here, there []Event
-				index := make(map[int]*Event)
+				var here, there []*Event
 				for i := range at[n] {
-					if !taken[&at[n][i]] {
-						index[len(here)] = &at[n][i]
-						here = append(here, at[n][i])
+					if e := &at[n][i]; !taken[e] {
+						here = append(here, e)
 					}
 				}
-				from := make(map[int]*Event)
 				for i := range at[back] {
-					if of[&at[back][i]] != nil {
-						from[len(there)] = &at[back][i]
-						there = append(there, at[back][i])
+					if e := &at[back][i]; of[e] != nil {
+						there = append(there, e)
 					}
 				}
 				for _, m := range matchEvents(there, here, end, true) {
-					src, dst := from[indexOf(there, m[0])], index[indexOf(here, m[1])]
+					src, dst := m[0], m[1]
 					p := of[src]
 					delete(of, src)
 					p.sights = append(p.sights, sight{n, dst})
@@ -600,16 +599,6 @@ func (k *sketch) paths() []*path {
 	}
 	slices.SortStableFunc(paths, func(x, y *path) int { return x.sights[0].e.Time.Compare(y.sights[0].e.Time) })
 	return paths
-}
-
-// indexOf is where e stands in the list that it is an element of.
-func indexOf(list []Event, e *Event) int {
-	for i := range list {
-		if &list[i] == e {
-			return i
-		}
-	}
-	return -1
 }
 
 // layout places the columns.
