@@ -117,22 +117,23 @@ func (w *Writer) WritePacket(p Packet) error {
 		return fmt.Errorf("capture: write a comment of %d bytes: the format ends at %d", len(p.Comment), math.MaxUint16)
 	}
 	w.begin(ngEPB)
-	w.u32(uint32(p.Interface))
-	w.u32(uint32(ts >> 32))
-	w.u32(uint32(ts))
-	w.u32(uint32(len(data)))
-	w.u32(uint32(length))
-	w.buf = append(w.buf, data...)
+	var head [ngEPBMin]byte
+	binary.LittleEndian.PutUint32(head[0:], uint32(p.Interface))
+	binary.LittleEndian.PutUint32(head[4:], uint32(ts>>32))
+	binary.LittleEndian.PutUint32(head[8:], uint32(ts))
+	binary.LittleEndian.PutUint32(head[12:], uint32(len(data)))
+	binary.LittleEndian.PutUint32(head[16:], uint32(length))
+	w.buf = append(append(w.buf, head[:]...), data...)
 	w.pad()
+	w.textOption(ngOptComment, p.Comment)
+	switch p.Dir {
+	case DirIn:
+		w.flagsOption(ngFlagIn)
+	case DirOut:
+		w.flagsOption(ngFlagOut)
+	}
 	if p.Dir != DirUnknown || p.Comment != "" {
-		w.textOption(ngOptComment, p.Comment)
-		switch p.Dir {
-		case DirIn:
-			w.flagsOption(ngFlagIn)
-		case DirOut:
-			w.flagsOption(ngFlagOut)
-		}
-		w.option(ngOptEnd, nil)
+		w.u32(ngOptEnd) // code and length
 	}
 	w.finish()
 	return w.flush()
@@ -252,8 +253,7 @@ func (w *Writer) textOption(code uint16, s string) {
 }
 
 func (w *Writer) flagsOption(flags uint32) {
-	w.u16(ngEPBFlags)
-	w.u16(4)
+	w.u32(4<<16 | ngEPBFlags)
 	w.u32(flags)
 }
 
@@ -267,9 +267,11 @@ func (w *Writer) u16(v uint16) { w.buf = binary.LittleEndian.AppendUint16(w.buf,
 func (w *Writer) u32(v uint32) { w.buf = binary.LittleEndian.AppendUint32(w.buf, v) }
 func (w *Writer) u64(v uint64) { w.buf = binary.LittleEndian.AppendUint64(w.buf, v) }
 
+var zeros [4]byte
+
 // pad fills up to a multiple of 4 bytes.
 func (w *Writer) pad() {
-	for (len(w.buf)-w.start)%4 != 0 {
-		w.buf = append(w.buf, 0)
+	if n := (len(w.buf) - w.start) % 4; n != 0 {
+		w.buf = append(w.buf, zeros[:4-n]...)
 	}
 }

@@ -58,8 +58,10 @@ type Config struct {
 	// What comes while it is full is lost, and counted. Below 1 MiB the blocks of
 	// ModeEvidence get small too, and longer packets are cut to a block.
 	BufferBytes int
-	// Latency bounds how long a packet waits in a block that is not full, under
-	// ModeEvidence. Zero is 10 ms; the kernel counts in whole ms.
+	// Latency bounds how long a packet waits before Next or Wait sees it, under
+	// ModeEvidence: in a block that is not full, and for others to come, so that a
+	// high rate does not wake the reader for each block. Zero is 20 ms; less than 2 ms
+	// is 2 ms.
 	Latency time.Duration
 	// Cooked puts a Linux cooked header, version 2, before each packet: Link is
 	// LinkLinuxSLL2 then. It carries the interface's number, and makes a file of
@@ -122,7 +124,7 @@ func Open(iface string, cfg *Config) (*Live, error) {
 const (
 	evidenceBuffer = 16 << 20              // 100 ms of a million SYNs a second
 	reactBuffer    = 2 << 20               // a thousand frames, of one flow
-	defaultLatency = 10 * time.Millisecond // 100 wake-ups a second at most, at low rates
+	defaultLatency = 20 * time.Millisecond // at most 100 wake-ups a second
 	maxLatency     = 10 * time.Second      // beyond it the capture would look dead
 	minBuffer      = 64 << 10              // less is no ring
 	maxBuffer      = 1 << 30               // more is a mistake
@@ -149,7 +151,7 @@ func (c *Config) check() error {
 		c.Latency = defaultLatency
 	}
 	if c.Latency < 0 || c.Latency > maxLatency {
-		return fmt.Errorf("a latency of %v is not in 1ms to %v", c.Latency, maxLatency)
+		return fmt.Errorf("a latency of %v is not in 0 to %v", c.Latency, maxLatency)
 	}
 	return nil
 }
@@ -158,18 +160,16 @@ func (c *Config) check() error {
 // until the next call of Next or Poll. It returns the error of ctx, wrapped, when
 // that ends first, and net.ErrClosed, wrapped, after Close. ENETDOWN says
 // that the interface went down: call Next again to go on when it comes up.
-func (l *Live) Next(ctx context.Context) (Packet, error) {
-	var p Packet
-	err := l.rx.next(ctx, &p)
+func (l *Live) Next(ctx context.Context) (p Packet, err error) {
+	err = l.rx.next(ctx, &p)
 	return p, err
 }
 
 // Poll returns a packet if there is one. It makes no system call and no
 // allocation: a thread may spin on it. Its Data are valid until the next call of
 // Next or Poll. After Close there is never one.
-func (l *Live) Poll() (Packet, bool) {
-	var p Packet
-	ok := l.rx.poll(&p)
+func (l *Live) Poll() (p Packet, ok bool) {
+	ok = l.rx.poll(&p)
 	return p, ok
 }
 

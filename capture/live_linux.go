@@ -36,6 +36,9 @@ const (
 	evidenceBlock = 128 << 10 // many blocks, so that a slow reader with a trickle of packets loses none
 	minBlock      = 16 << 10  // of a small buffer
 	evidenceFrame = 2048      // TPACKET_V3 only checks it
+	batchPackets  = 64        // taken under one lock; they and their data stay in a first level cache
+	batchBytes    = 16 << 10
+	napPackets    = 128 // in one go: more than 10,000 a second
 )
 
 // ring is a packet socket with its ring of received frames.
@@ -55,6 +58,14 @@ type ring struct {
 	fd     int
 	wake   int // eventfd: a ppoll has to look around
 
+	// What the reader has taken out of the ring and not handed out: the ring is locked
+	// once for a batch, not for each packet.
+	batch   []Packet
+	handed  int           // of batch
+	taken   int           // packets since the last sleep
+	blocks  int           // V3: blocks given back since the last sleep
+	latency time.Duration // V3: half of what the caller allows, for the kernel's timeout and for ours
+
 	mu   sync.Mutex // the mapping and all below
 	mem  []byte     // nil when closed
 	unit int        // bytes of a frame (V2) or block (V3)
@@ -63,7 +74,8 @@ type ring struct {
 	left int        // V3: packets left in that block
 	off  int        // V3: where the next of them is in mem
 
-	out      []byte // the packet handed out
+	out      []byte // the data of batch
+	used     int    // of out
 	ifaces   []Interface
 	template Interface     // what a newly seen interface has in common
 	ids      map[int32]int // interface number -> index into ifaces; nil when bound to one
@@ -168,9 +180,11 @@ func (r *ring) makeRing(c *Config, snaplen int) error {
 			Block_nr:       uint32(r.n),
 			Frame_size:     evidenceFrame,
 			Frame_nr:       uint32(r.unit / evidenceFrame * r.n),
-			Retire_blk_tov: uint32(max(1, c.Latency/time.Millisecond)),
+			Retire_blk_tov: uint32(max(1, c.Latency/2/time.Millisecond)),
 		})
-		r.out = make([]byte, 4096)
+		r.latency = c.Latency / 2
+		r.batch = make([]Packet, 0, batchPackets)
+		r.out = make([]byte, batchBytes)
 	} else {
 		r.unit = reactFrame
 		for r.unit < snaplen+v2DataAt {
@@ -184,6 +198,7 @@ func (r *ring) makeRing(c *Config, snaplen int) error {
 			Frame_size: uint32(r.unit),
 			Frame_nr:   uint32(r.n),
 		})
+		r.batch = make([]Packet, 0, 1)
 		r.out = make([]byte, sll2Len+r.unit)
 	}
 	if err != nil {
@@ -282,15 +297,17 @@ func htons(v uint16) uint16 {
 }
 
 func (r *ring) next(ctx context.Context, p *Packet) error {
-	// The two common cases, without the cost of watching ctx.
+	// The common case, without the cost of watching ctx.
 	if r.poll(p) {
 		return nil
 	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("capture: next: %w", err)
 	}
-	stop := context.AfterFunc(ctx, r.signal)
-	defer stop()
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, r.signal)
+		defer stop()
+	}
 	for {
 		_, err := r.waitFor(ctx, time.Time{})
 		if r.poll(p) {
@@ -311,6 +328,11 @@ func (r *ring) wait(until time.Time) (bool, error) {
 func (r *ring) waitFor(ctx context.Context, until time.Time) (bool, error) {
 	r.life.RLock() // Close signals, then waits for this
 	defer r.life.RUnlock()
+	// At a high rate the reader would be woken for every block, at a cost that
+	// exceeds that of the packets: let some pile up first, unless the ring could
+	// fill meanwhile.
+	nap := r.v3 && r.taken >= napPackets && r.blocks <= r.n/8
+	r.taken, r.blocks = 0, 0
 	for {
 		if r.closed.Load() {
 			return false, fmt.Errorf("capture: wait: %w", net.ErrClosed)
@@ -324,25 +346,35 @@ func (r *ring) waitFor(ctx context.Context, until time.Time) (bool, error) {
 		if err := ctx.Err(); err != nil {
 			return false, fmt.Errorf("capture: wait: %w", err)
 		}
-		var timeout *unix.Timespec
+		left := time.Duration(-1)
 		if !until.IsZero() {
-			left := time.Until(until)
-			if left <= 0 {
+			if left = time.Until(until); left <= 0 {
 				return false, nil
 			}
+		}
+		fds := [2]unix.PollFd{{Fd: int32(r.wake), Events: unix.POLLIN}, {Fd: int32(r.fd), Events: unix.POLLIN}}
+		set := fds[:]
+		if nap {
+			nap = false
+			set = fds[:1]
+			if left < 0 || left > r.latency {
+				left = r.latency
+			}
+		}
+		var timeout *unix.Timespec
+		if left >= 0 {
 			ts := unix.NsecToTimespec(int64(left))
 			timeout = &ts
 		}
-		fds := [2]unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN}, {Fd: int32(r.wake), Events: unix.POLLIN}}
-		if _, err := unix.Ppoll(fds[:], timeout, nil); err != nil && err != unix.EINTR {
+		if _, err := unix.Ppoll(set, timeout, nil); err != nil && err != unix.EINTR {
 			return false, fmt.Errorf("capture: wait: %w", os.NewSyscallError("ppoll", err))
 		}
-		if fds[0].Revents&unix.POLLERR != 0 {
+		if fds[1].Revents&unix.POLLERR != 0 {
 			if err := r.pending(); err != nil {
 				return false, fmt.Errorf("capture: wait: %w", err)
 			}
 		}
-		if fds[1].Revents != 0 && !r.closed.Load() {
+		if fds[0].Revents != 0 && !r.closed.Load() {
 			var count [8]byte
 			if _, err := unix.Read(r.wake, count[:]); err != nil && err != unix.EAGAIN && err != unix.EINTR {
 				return false, fmt.Errorf("capture: wait: %w", os.NewSyscallError("read eventfd", err))
@@ -433,8 +465,11 @@ func (r *ring) interfaces() []Interface {
 	return append([]Interface(nil), r.ifaces...)
 }
 
-// ready says whether poll has something to look at.
+// ready says whether poll has something to look at. It needs mu.
 func (r *ring) ready() bool {
+	if r.handed < len(r.batch) {
+		return true
+	}
 	if r.mem == nil {
 		return false
 	}
@@ -444,43 +479,51 @@ func (r *ring) ready() bool {
 	return atomic.LoadUint32(&r.frame().Status)&unix.TP_STATUS_USER != 0
 }
 
-// poll takes the next packet out of the ring.
+// poll hands out the next packet.
 func (r *ring) poll(p *Packet) bool {
-	r.mu.Lock()
-	var ok bool
-	if r.v3 {
-		ok = r.pollBlocks(p)
-	} else {
-		ok = r.pollFrames(p)
+	if r.closed.Load() {
+		return false
 	}
-	r.mu.Unlock()
-	return ok
+	if r.handed == len(r.batch) {
+		r.handed, r.batch = 0, r.batch[:0]
+		r.mu.Lock()
+		r.used = 0
+		if r.v3 {
+			r.takeBlocks()
+		} else {
+			r.takeFrame()
+		}
+		r.mu.Unlock()
+		if len(r.batch) == 0 {
+			return false
+		}
+		r.taken += len(r.batch)
+	}
+	*p = r.batch[r.handed]
+	r.handed++
+	return true
 }
 
 func (r *ring) frame() *unix.Tpacket2Hdr {
 	return (*unix.Tpacket2Hdr)(unsafe.Pointer(&r.mem[r.at*r.unit]))
 }
 
-// pollFrames reads a TPACKET_V2 ring: each frame is given back when it has been
-// copied.
-func (r *ring) pollFrames(p *Packet) bool {
-	for r.mem != nil {
+// takeFrame takes one packet from a TPACKET_V2 ring: who reacts wants it now, and
+// not after the next.
+func (r *ring) takeFrame() {
+	for r.mem != nil && len(r.batch) == 0 {
 		h := r.frame()
 		status := atomic.LoadUint32(&h.Status)
 		if status&unix.TP_STATUS_USER == 0 {
-			return false
+			return
 		}
 		start := r.at * r.unit
-		ok := r.take(p, status, start+v2HeaderLen, start+int(h.Net), int(h.Snaplen), int(h.Len), h.Sec, h.Nsec)
+		r.take(status, start+v2HeaderLen, start+int(h.Net), int(h.Snaplen), int(h.Len), h.Sec, h.Nsec)
 		atomic.StoreUint32(&h.Status, unix.TP_STATUS_KERNEL)
 		if r.at++; r.at == r.n {
 			r.at = 0
 		}
-		if ok {
-			return true
-		}
 	}
-	return false
 }
 
 func (r *ring) block() *unix.TpacketHdrV1 {
@@ -488,54 +531,56 @@ func (r *ring) block() *unix.TpacketHdrV1 {
 	return (*unix.TpacketHdrV1)(unsafe.Pointer(&d.Hdr))
 }
 
-// pollBlocks reads a TPACKET_V3 ring: a block is given back when its last packet
-// has been copied.
-func (r *ring) pollBlocks(p *Packet) bool {
+// takeBlocks takes what fits into a batch from a TPACKET_V3 ring. A block is
+// given back when its last packet has been copied.
+func (r *ring) takeBlocks() {
 	for r.mem != nil {
 		b := r.block()
 		if r.left == 0 {
 			if atomic.LoadUint32(&b.Block_status)&unix.TP_STATUS_USER == 0 {
-				return false
+				return
 			}
 			r.left = int(b.Num_pkts)
 			r.off = r.at*r.unit + int(b.Offset_to_first_pkt)
 		}
-		ok := false
-		if r.left > 0 {
+		for ; r.left > 0; r.left-- {
 			h := (*unix.Tpacket3Hdr)(unsafe.Pointer(&r.mem[r.off]))
-			ok = r.take(p, h.Status, r.off+v3HeaderLen, r.off+int(h.Net), int(h.Snaplen), int(h.Len), h.Sec, h.Nsec)
-			r.left--
+			if !r.take(h.Status, r.off+v3HeaderLen, r.off+int(h.Net), int(h.Snaplen), int(h.Len), h.Sec, h.Nsec) {
+				return
+			}
 			r.off += int(h.Next_offset)
 		}
-		if r.left == 0 {
-			atomic.StoreUint32(&b.Block_status, unix.TP_STATUS_KERNEL)
-			if r.at++; r.at == r.n {
-				r.at = 0
-			}
-		}
-		if ok {
-			return true
+		atomic.StoreUint32(&b.Block_status, unix.TP_STATUS_KERNEL)
+		r.blocks++
+		if r.at++; r.at == r.n {
+			r.at = 0
 		}
 	}
-	return false
 }
 
-// take copies a packet out of the ring, so that it outlives both the frame and
-// the mapping. It is false for protocols other than IP, which a filter may let
-// through although the data cannot tell them apart.
-func (r *ring) take(p *Packet, status uint32, addr, data, snaplen, length int, sec, nsec uint32) bool {
+// take adds a packet of the ring to the batch, with a copy of its data, which
+// outlive both the frame and the mapping. It is false when the batch is full. It
+// skips protocols other than IP, which a filter may let through and nothing in
+// the data would tell apart.
+func (r *ring) take(status uint32, addr, data, snaplen, length int, sec, nsec uint32) bool {
 	a := (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&r.mem[addr]))
 	if a.Protocol != protocolIPv4 && a.Protocol != protocolIPv6 {
-		return false
+		return true
 	}
 	head := 0
 	if r.cooked {
 		head = sll2Len
 	}
-	if len(r.out) < head+snaplen {
-		r.out = make([]byte, head+snaplen)
+	n := len(r.batch)
+	end := r.used + head + snaplen
+	if n == cap(r.batch) || end > len(r.out) {
+		if n > 0 {
+			return false
+		}
+		r.out = make([]byte, end) // a packet larger than any before
 	}
-	out := r.out[: head+snaplen : head+snaplen]
+	out := r.out[r.used:end:end]
+	r.used = end
 	copy(out[head:], r.mem[data:data+snaplen])
 	if status&unix.TP_STATUS_CSUMNOTREADY != 0 && snaplen == length {
 		fillTCPChecksum(out[head:])
@@ -548,6 +593,8 @@ func (r *ring) take(p *Packet, status uint32, addr, data, snaplen, length int, s
 		out[10], out[11] = a.Pkttype, a.Halen
 		copy(out[12:sll2Len], a.Addr[:])
 	}
+	r.batch = r.batch[:n+1]
+	p := &r.batch[n]
 	p.Time = time.Unix(int64(sec), int64(nsec))
 	p.Data = out
 	p.Len = head + length
