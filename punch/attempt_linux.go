@@ -108,7 +108,7 @@ func (a *attempt) openRaw() error {
 	}
 	var err error
 	if a.wire, err = openWire(&a.plan); err == nil {
-		if a.raw, err = rawtcp.Open(network, nil); err == nil {
+		if a.raw, err = rawtcp.Open(network, &rawtcp.Config{Local: a.plan.Local.Addr(), Interface: a.plan.bound}); err == nil {
 			return nil
 		}
 	}

@@ -26,7 +26,7 @@ func (e *connectEngine) prepare() error {
 // closing it in SYN-SENT sends nothing.
 func (e *connectEngine) prime(context.Context) error {
 	p := &e.a.plan
-	s, err := handoff.PrepareConnect(p.Local, p.Remote, &handoff.ConnectConfig{TTL: p.TTL})
+	s, err := handoff.PrepareConnect(p.Local, p.Remote, &handoff.ConnectConfig{TTL: p.TTL, Interface: p.bound})
 	if err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func (e *connectEngine) prime(context.Context) error {
 }
 
 func (e *connectEngine) arm(context.Context) error {
-	cfg := &handoff.ConnectConfig{}
+	cfg := &handoff.ConnectConfig{Interface: e.a.plan.bound}
 	if e.a.plan.Strategy == Cross {
 		cfg.TTL = e.a.plan.TTL
 	}

@@ -28,7 +28,7 @@ func (e *parkEngine) prepare() error {
 	if e.guard, err = handoff.OpenGuard(p.Local, nil); err != nil {
 		return err
 	}
-	e.parked, err = handoff.PreparePark(p.Local, p.Remote, &handoff.ParkConfig{MSS: p.mss})
+	e.parked, err = handoff.PreparePark(p.Local, p.Remote, &handoff.ParkConfig{MSS: p.mss, Interface: p.bound})
 	return err
 }
 

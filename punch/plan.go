@@ -97,7 +97,8 @@ type Plan struct {
 	CPU       *int   // pin the sending thread to this processor; nil: no pin
 	Realtime  bool   // SCHED_FIFO until the SYN has left (needs CAP_SYS_NICE)
 
-	mss uint16 // what Resolve found to offer
+	mss   uint16 // what Resolve found to offer
+	bound string // Interface as the caller gave it: sockets are bound to it
 }
 
 // ErrPlan is wrapped by every complaint about a plan that cannot be carried out as written.

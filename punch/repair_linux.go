@@ -29,7 +29,7 @@ func (e *repairEngine) prepare() error {
 	if e.guard, err = handoff.OpenGuard(p.Local, nil); err != nil {
 		return err
 	}
-	if e.repair, err = handoff.PrepareRepair(p.Local, p.Remote, nil); err != nil {
+	if e.repair, err = handoff.PrepareRepair(p.Local, p.Remote, &handoff.RepairConfig{Interface: p.bound}); err != nil {
 		return err
 	}
 	e.out = make([]rawtcp.Segment, 0, 8)

@@ -19,6 +19,9 @@ func (p Plan) Resolve() (Plan, error) {
 		return p, err
 	}
 	p = p.withDefaults()
+	if p.mss == 0 { // not yet resolved
+		p.bound = p.Interface
+	}
 	route, err := findRoute(&p)
 	if err != nil {
 		return p, err
