@@ -105,3 +105,24 @@ func TestReadmeExample(t *testing.T) {
 		t.Errorf("the Go code of README.md is not that of punch/example_test.go:\n%s\n%s", readme, example)
 	}
 }
+
+var benchmarkArg = regexp.MustCompile(`-bench (\w+).* \./([\w/]+)`)
+
+// TestBenchmarksExist: each command of docs/benchmarks.md runs a benchmark.
+func TestBenchmarksExist(t *testing.T) {
+	var lines []string
+	functions := map[string]string{} // package -> text of its tests
+	each(t, func(f *file) {
+		switch {
+		case f.Name == "docs/benchmarks.md":
+			lines = strings.Split(string(f.Text), "\n")
+		case f.isGo() && f.isTest():
+			functions[f.pkg()] += string(f.Text)
+		}
+	})
+	for _, line := range lines {
+		if m := benchmarkArg.FindStringSubmatch(line); m != nil && !regexp.MustCompile(`(?m)^func Benchmark\w*`+m[1]).MatchString(functions[m[2]]) {
+			t.Errorf("docs/benchmarks.md: %s has no benchmark %s", m[2], m[1])
+		}
+	}
+}
