@@ -31,7 +31,9 @@ const (
 	queueMost  = 64 << 20 // bytes
 	queueLen   = 1 << 16  // frames
 
-	sleepShort = 250 * time.Microsecond // what ppoll may be late on an idle virtual machine; spun away
+	wakeUp     = 250 * time.Microsecond // what ppoll may be late on an idle virtual machine; see wait
+	nap        = 50 * time.Microsecond
+	spin       = 40 * time.Microsecond
 	shortSlice = 100 * time.Microsecond // the shortest that the kernel takes
 	headLen    = 160                    // bytes kept of a packet: the longest IP and TCP headers have 120
 )
@@ -238,19 +240,27 @@ func (l *link) run() {
 	}
 }
 
-// wait returns when a frame has come, shortly before next, or when it is told
-// to stop.
+// wait returns when a frame has come, when next is there, shortly before, or when
+// the link is to stop. An idle processor takes up to a quarter of a millisecond to wake from a longer sleep,
+// so the last part of the wait is made of naps, between which it does not fall asleep in earnest, and the
+// very last is spun. Naps leave the processor to others: two
+// hosts may be spinning towards their own instants on a machine with two of them.
 func (l *link) wait(next int64, fds []unix.PollFd) {
 	var ts *unix.Timespec
 	if next != math.MaxInt64 {
 		left := next - time.Now().UnixNano()
-		if left <= int64(sleepShort) {
+		switch {
+		case left <= int64(spin):
 			for left > 0 && !l.arrived() && !l.stop.Load() {
 				left = next - time.Now().UnixNano()
 			}
 			return
+		case left <= int64(wakeUp):
+			left = min(left-int64(spin), int64(nap))
+		default:
+			left -= int64(wakeUp)
 		}
-		t := unix.NsecToTimespec(left - int64(sleepShort))
+		t := unix.NsecToTimespec(left)
 		ts = &t
 	}
 	// An error can only be EINTR: the loop asks again.
