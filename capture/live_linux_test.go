@@ -190,6 +190,7 @@ func TestLiveOrderTimesDirection(t *testing.T) {
 						expected *= 2
 					}
 					next := map[capture.Direction]uint32{}
+					left := map[rawtcp.Seq]time.Time{}
 					for range expected {
 						p, s := nextSegment(t, ctx, l)
 						if s.Seq != rawtcp.Seq(next[p.Dir]) {
@@ -200,6 +201,11 @@ func TestLiveOrderTimesDirection(t *testing.T) {
 							t.Fatalf("stamped %v, after %v; sent between %v and %v", p.Time, last, begin, end)
 						}
 						last = p.Time
+						if p.Dir == capture.DirOut {
+							left[s.Seq] = p.Time
+						} else if p.Time.Before(left[s.Seq]) {
+							t.Fatalf("SYN %d came %v, and left %v", s.Seq, p.Time, left[s.Seq])
+						}
 						if p.Link != link || p.Len != head+size || len(p.Data) != head+size {
 							t.Fatalf("%+v", p)
 						}
@@ -428,6 +434,67 @@ func TestLiveCountsDrops(t *testing.T) {
 			received, dropped, err := l.Stats() // still there after Close
 			if err != nil || received != total || received-dropped != read {
 				t.Errorf("received %d, dropped %d, read %d, %v", received, dropped, read, err)
+			}
+		})
+	}
+}
+
+// Under a flood that a reader keeps up with or not, every packet is either read
+// or counted as lost, and the order is kept.
+func TestLiveFlood(t *testing.T) {
+	if !testenv.Isolate(t) {
+		return
+	}
+	va, vb := vethPair(t)
+	for _, mode := range modes {
+		t.Run(mode.String(), func(t *testing.T) {
+			f := newFlood(t, va, vb)
+			l := open(t, "vb", &capture.Config{Mode: mode})
+			const packets = 100_000
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for sent := 0; sent < packets; {
+					n, err := f.send(packets - sent)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					sent += n
+				}
+			})
+			read, wraps, last := uint64(0), 0, rawtcp.Seq(0)
+			giveUp := time.Now().Add(30 * time.Second) // only a failing test gets there
+			for {
+				p, ok := l.Poll()
+				if ok {
+					s, err := rawtcp.Parse(p.Data)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if s.Seq < last { // the flood repeats its frames
+						wraps++
+					}
+					last = s.Seq
+					read++
+					continue
+				}
+				received, dropped, err := l.Stats()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if received == packets && read == received-dropped {
+					break
+				}
+				if time.Now().After(giveUp) {
+					t.Fatalf("read %d, received %d, dropped %d", read, received, dropped)
+				}
+				if _, err := l.Wait(time.Now().Add(20 * time.Millisecond)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			wg.Wait()
+			if _, dropped, _ := l.Stats(); dropped == 0 && wraps != (packets-1)/len(f.frames) {
+				t.Errorf("the sequence numbers fall %d times", wraps)
 			}
 		})
 	}

@@ -151,6 +151,27 @@ func TestPacketIPAgreesWithGopacket(t *testing.T) {
 	})
 }
 
+func FuzzPacketIP(f *testing.F) {
+	f.Add(uint16(capture.LinkEthernet), cat(make([]byte, 12), []byte{0x88, 0xa8, 0, 7, 0x81, 0, 0, 9, 0x86, 0xdd}, ip6Head))
+	f.Add(uint16(capture.LinkEthernet), cat(make([]byte, 12), []byte{0x88, 0x64, 0x11, 0, 0, 1, 0, 22, 0, 0x21}, ip4Head))
+	f.Add(uint16(capture.LinkNull), cat([]byte{2, 0, 0, 0}, ip4Head))
+	f.Add(uint16(capture.LinkLinuxSLL), cat(make([]byte, 14), []byte{8, 0}, ip4Head))
+	f.Add(uint16(capture.LinkLinuxSLL2), cat([]byte{8, 0}, make([]byte, 18), ip4Head))
+	f.Fuzz(func(t *testing.T, link uint16, data []byte) {
+		p := capture.Packet{Link: capture.LinkType(link), Data: data}
+		ip, err := p.IP()
+		if err != nil {
+			if !errors.Is(err, capture.ErrNotIP) || ip != nil {
+				t.Fatal(ip, err)
+			}
+			return
+		}
+		if !bytes.HasSuffix(data, ip) || len(ip) == 0 || ip[0]>>4 != 4 && ip[0]>>4 != 6 {
+			t.Fatalf("% x in % x", ip, data)
+		}
+	})
+}
+
 func TestTextForms(t *testing.T) {
 	type both struct {
 		L capture.LinkType  `json:"link"`
