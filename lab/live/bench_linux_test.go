@@ -67,14 +67,18 @@ func BenchmarkLinkDelayError(b *testing.B) {
 	if !testenv.Isolate(b) {
 		return
 	}
-	for _, load := range []string{"idle", "busy", "bulk", "compute-inside"} {
+	for _, load := range []string{"idle", "short", "busy", "bulk", "compute-inside"} {
 		for _, realtime := range []bool{true, false} {
 			name := load + "-other"
 			if realtime {
 				name = load + "-fifo"
 			}
 			b.Run(name, func(b *testing.B) {
-				s := both(lab.NATNone, 20*time.Millisecond)
+				delay := 20 * time.Millisecond
+				if load == "short" {
+					delay = 300 * time.Microsecond
+				}
+				s := both(lab.NATNone, delay)
 				l, err := Build(context.Background(), &s, &Config{NoRealtime: !realtime})
 				if err != nil {
 					b.Fatal(err)
@@ -114,7 +118,7 @@ func BenchmarkLinkDelayError(b *testing.B) {
 					p.send(b)
 					<-tick.C
 				}
-				report(b, "error-", p.errors(20*time.Millisecond))
+				report(b, "error-", p.errors(delay))
 			})
 		}
 	}
