@@ -439,15 +439,14 @@ func TestTimelineEnds(t *testing.T) {
 
 // transfer is a flow with data, its true counts, and shots that tell it.
 type transfer struct {
-	shots       []shot
-	bytes       [2]int64
-	repeats     [2]int
-	reordered   [2]int
-	isn         [2]uint32
-	next        [2]uint32 // relative
-	clock       time.Duration
-	ts          [2]uint32
-	unackedFrom [2]uint32
+	shots     []shot
+	bytes     [2]int64
+	repeats   [2]int
+	reordered [2]int
+	isn       [2]uint32
+	next      [2]uint32 // relative
+	clock     time.Duration
+	ts        [2]uint32
 }
 
 func (x *transfer) emit(side int, flags rawtcp.Flags, rel uint32, n int) {
@@ -540,8 +539,8 @@ func TestDataWraps(t *testing.T) {
 		p := s.packet(t)
 		z.Add(&p)
 	}
-	const frame, frames = 60000, 144000
-	data := shot{from: "a", flags: psh, n: frame, ack: 8}.packet(t)
+	const frame, frames int64 = 60000, 144000
+	data := shot{from: "a", flags: psh, n: int(frame), ack: 8}.packet(t)
 	answer := shot{from: "b", flags: ack, seq: 8}.packet(t)
 	put := func(b []byte, v uint32) { b[0], b[1], b[2], b[3] = byte(v>>24), byte(v>>16), byte(v>>8), byte(v) }
 	seq := x.isn[0] + 1
@@ -549,7 +548,7 @@ func TestDataWraps(t *testing.T) {
 		data.Time = testEpoch.Add(time.Second + time.Duration(i)*50*time.Microsecond)
 		put(data.Data[24:], seq)
 		z.Add(&data)
-		seq += frame
+		seq += uint32(frame)
 		answer.Time = data.Time.Add(20 * time.Microsecond)
 		put(answer.Data[28:], seq)
 		z.Add(&answer)

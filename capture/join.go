@@ -146,7 +146,6 @@ func (tl *Timeline) likeness(other *Timeline) int {
 // view is one flow of the pair while it is not known which end is which.
 type view struct {
 	at1, at2 []Event // of the two captures, From of the first
-	pairs    *pairing
 	// Bounds of the offset, clock 2 minus clock 1.
 	lo, hi        time.Duration
 	hasLo, hasHi  bool

@@ -81,8 +81,10 @@ func WriteLadder(w io.Writer, tl *Timeline, cfg *LadderConfig) error {
 	p.wrap(styleNone, c.Width, "", verdictLine(tl.Verdict, tl.Detail))
 	p.text(styleNone, "")
 	tl.Ladder().draw(&p, c)
-	p.text(styleNone, "")
-	for _, line := range tl.Facts() {
+	for i, line := range tl.Facts() {
+		if i == 0 {
+			p.text(styleNone, "")
+		}
 		p.wrap(styleNone, c.Width, "", line)
 	}
 	return p.write(w, c)

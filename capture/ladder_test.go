@@ -198,7 +198,7 @@ func TestTimelineLadder(t *testing.T) {
 // the end of one, no colour unless asked for, ASCII if asked for.
 func checkPage(t *testing.T, page string, c LadderConfig) {
 	t.Helper()
-	for _, line := range strings.Split(page, "\n") {
+	for line := range strings.SplitSeq(page, "\n") {
 		if n := utf8.RuneCountInString(line); n > c.Width {
 			t.Errorf("%d columns, not %d: %s", n, c.Width, line)
 		}

@@ -76,6 +76,14 @@ type analyzed struct {
 	err        error
 }
 
+// title is the name of the file for people.
+func (a *analyzed) title() string {
+	if a.Name == "-" {
+		return "standard input"
+	}
+	return a.Name
+}
+
 type analyzedInterface struct {
 	Name    string           `json:"name"`
 	Link    capture.LinkType `json:"link"`
@@ -131,7 +139,7 @@ func runAnalyze(cmd *cobra.Command, f *analyzeFlags, args []string) error {
 	var failed []error
 	for _, a := range res.Files {
 		if a.err != nil {
-			failed = append(failed, fmt.Errorf("%s: %w", a.Name, a.err))
+			failed = append(failed, fmt.Errorf("%s: %w", a.title(), a.err))
 		}
 	}
 	return errors.Join(failed...)
@@ -296,6 +304,7 @@ func (p *analyzePrinter) only(name string, tls []*capture.Timeline) {
 
 // file prints the lines about a capture as a whole.
 func (p *analyzePrinter) file(a *analyzed) {
+	name := a.title()
 	if a.err != nil && a.Summary.Packets == 0 {
 		return // the error says it
 	}
@@ -305,19 +314,19 @@ func (p *analyzePrinter) file(a *analyzed) {
 			counts = append(counts, fmt.Sprintf("%d %s", n, v))
 		}
 	}
-	p.printf("%s: %s, %d of TCP, %s", a.Name, plural(a.Summary.Packets, "packet"), a.Summary.TCP, plural(int64(a.Summary.Flows), "flow"))
+	p.printf("%s: %s, %d of TCP, %s", name, plural(a.Summary.Packets, "packet"), a.Summary.TCP, plural(int64(a.Summary.Flows), "flow"))
 	if len(counts) > 0 {
 		p.printf(": %s", strings.Join(counts, ", "))
 	}
 	p.printf("\n")
 	if a.Dropped != nil && *a.Dropped > 0 {
-		p.printf("%s: the capturing system lost %d packets: what is missing here may have been on the wire\n", a.Name, *a.Dropped)
+		p.printf("%s: the capturing system lost %d packets: what is missing here may have been on the wire\n", name, *a.Dropped)
 	}
 	if a.Summary.Filtered > 0 && a.Summary.Flows == 0 {
-		p.printf("%s: no flow matches --flow %s\n", a.Name, p.f.flow)
+		p.printf("%s: no flow matches --flow %s\n", name, p.f.flow)
 	}
 	for _, line := range a.Summary.Describe() {
-		p.printf("%s: %s\n", a.Name, line)
+		p.printf("%s: %s\n", name, line)
 	}
 }
 
