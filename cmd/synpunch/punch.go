@@ -294,14 +294,14 @@ func failedPunch(cmd *cobra.Command, f *punchFlags, attempt *punch.Attempt, err 
 	if attempt == nil {
 		return planExit(err)
 	}
-	tellReport(cmd, attempt.Report())
 	if werr := writeReport(cmd, f.report, attempt.Report()); werr != nil {
 		return werr
 	}
-	if errorsIsAttempt(err) {
-		return exitWith(exitFailed, nil) // the summary has said it
+	if !errorsIsAttempt(err) {
+		return planExit(err)
 	}
-	return planExit(err)
+	tellReport(cmd, attempt.Report())
+	return exitWith(exitFailed, nil)
 }
 
 // tellReport prints the report's summary and notes for a person.

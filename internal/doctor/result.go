@@ -128,7 +128,7 @@ func (r *Result) Summary() string {
 	case "repair":
 		return "--engine auto takes repair: every field of the SYN is ours"
 	case "park":
-		return "--engine auto takes park: exact sending, but the kernel chooses the SYN, and an RST or ICMP error ends the attempt"
+		return "--engine auto takes park: exact sending, but the kernel chooses the SYN, and an RST or ICMP error costs it the socket"
 	case "connect":
 		return "--engine auto takes connect: the kernel's own connect(), no crafted SYN and no capture"
 	}
