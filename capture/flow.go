@@ -136,8 +136,8 @@ type AnalyzeConfig struct {
 	// A is the end to call "a" wherever it is one of the two; with port 0 the
 	// address decides. Zero = the end that opened.
 	A netip.AddrPort
-	// Keep chooses flows; nil = all. It is asked once per flow that is not yet
-	// known and must not depend on the order of the two.
+	// Keep chooses flows; nil = all. It may be asked more than once about a flow
+	// and must not depend on the order of the two.
 	Keep func(x, y netip.AddrPort) bool
 	// Where is copied to every event.
 	Where string
@@ -153,6 +153,7 @@ const (
 	keptClosing         = 8                 // ... with FIN or RST
 	keptIncarnations    = 4                 // of one flow that may still receive packets
 	keptHoles           = 8                 // ranges of one direction not yet seen
+	keptRefused         = 1 << 16           // flows that Keep said no to
 	idleLimit           = 180 * time.Second // then another SYN is another attempt: Linux gives up after 127 s (tcp_syn_retries 6)
 	reorderLimit        = 3 * time.Millisecond
 	copyLimit           = 50 * time.Millisecond // below every retransmission timer (RFC 6298, Linux 200 ms)
@@ -211,6 +212,7 @@ type Analyzer struct {
 	twoSide lruList
 	live    int // incarnations in tuples
 	done    []*Timeline
+	refused map[tupleKey]struct{} // what cfg.Keep said no to, for a while
 	sum     Summary
 	seg     rawtcp.Segment
 	scratch [256]byte // headers completed after a snap length cut them
@@ -537,7 +539,7 @@ func (z *Analyzer) segment(p *Packet, s *rawtcp.Segment, words string) {
 	key, from := keyOf(s.Src, s.Dst)
 	t := z.tuples[key]
 	if t == nil {
-		if z.cfg.Keep != nil && !z.cfg.Keep(s.Src, s.Dst) {
+		if !z.wanted(key, s.Src, s.Dst) {
 			z.sum.Filtered++
 			return
 		}
@@ -558,6 +560,24 @@ func (z *Analyzer) segment(p *Packet, s *rawtcp.Segment, words string) {
 	if z.live+len(z.done) > z.cfg.MaxFlows {
 		z.evict()
 	}
+}
+
+// wanted asks cfg.Keep about a flow that is not known, and remembers a no.
+func (z *Analyzer) wanted(key tupleKey, x, y netip.AddrPort) bool {
+	if z.cfg.Keep == nil {
+		return true
+	}
+	if _, no := z.refused[key]; no {
+		return false
+	}
+	if z.cfg.Keep(x, y) {
+		return true
+	}
+	if z.refused == nil || len(z.refused) >= keptRefused {
+		z.refused = make(map[tupleKey]struct{})
+	}
+	z.refused[key] = struct{}{}
+	return false
 }
 
 // pick chooses the incarnation that the segment belongs to, or begins one.

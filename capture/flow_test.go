@@ -865,10 +865,10 @@ func TestAnalyzeError(t *testing.T) {
 
 func TestKeep(t *testing.T) {
 	other := shot{from: "a", flags: syn, a: netip.MustParseAddrPort("192.0.2.9:9")}.packet(t)
-	_, sum, _ := Analyze(feed([]Packet{other, openings[0].shots[0].packet(t)}), &AnalyzeConfig{
+	_, sum, _ := Analyze(feed([]Packet{other, other, openings[0].shots[0].packet(t)}), &AnalyzeConfig{
 		Keep: func(x, y netip.AddrPort) bool { return x == testA || y == testA },
 	})
-	if sum.Flows != 1 || sum.Filtered != 1 {
+	if sum.Flows != 1 || sum.Filtered != 2 {
 		t.Errorf("%d flows, %d filtered", sum.Flows, sum.Filtered)
 	}
 }
