@@ -17,6 +17,7 @@ type Facts struct {
 	CapsKnown                      bool
 	Effective, Permitted, Bounding uint64
 	NoNewPrivs                     bool
+	Undumpable                     bool   // prctl(2), PR_SET_DUMPABLE: so it is after execve of a file with capabilities
 	Seccomp                        int    // prctl(2), PR_GET_SECCOMP: 0 off, 1 strict, 2 filter
 	InitialUserNS                  Answer // is the user namespace the machine's own
 	Container                      string

@@ -40,6 +40,7 @@ func gather(ctx context.Context) *Facts {
 	}
 	f.program()
 	f.status()
+	f.Undumpable = undumpable()
 	f.InitialUserNS = initialUserNS()
 	f.Container = container(f.Kernel)
 	f.sysctls()
@@ -363,9 +364,20 @@ func stateful() ([]Chain, error) {
 	return chains, nil
 }
 
+func undumpable() bool {
+	d, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	return err == nil && d != 1 // SUID_DUMP_USER
+}
+
 // tryUserNS makes a user namespace with a network namespace for a process whose
 // program does not exist: execve's ENOENT is the proof that all went well before.
 func tryUserNS() Tried {
+	// After execve of a file with capabilities /proc/PID belongs to root (proc(5)),
+	// and with it the uid_map that has to be written. That is no matter of the
+	// system's permission, which is the question here.
+	if undumpable() && unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) == nil {
+		defer unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	}
 	_, err := os.StartProcess("/proc/self/no-such-program", []string{"none"}, &os.ProcAttr{
 		Sys: &syscall.SysProcAttr{
 			Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
@@ -379,11 +391,17 @@ func tryUserNS() Tried {
 	case err == nil:
 		return Tried{Answer: Unknown, Error: "a program that is not there was started"}
 	}
+	return outcome(cloneError(err))
+}
+
+// cloneError is what starting a process in new namespaces failed with, without
+// the name of the program, which would only confuse.
+func cloneError(err error) error {
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
-		err = fmt.Errorf("clone: %w", errno) // the path would only confuse
+		return fmt.Errorf("a user namespace: %w", errno)
 	}
-	return outcome(err)
+	return err
 }
 
 // runIsolated runs cmd in the namespaces that the demo would use.
@@ -395,7 +413,7 @@ func runIsolated(cmd *exec.Cmd) error {
 		// unlocked, the thread ends with the goroutine.
 		runtime.LockOSThread()
 		if err := cmd.Start(); err != nil {
-			done <- netns.StartError(err)
+			done <- cloneError(err)
 			return
 		}
 		done <- cmd.Wait()

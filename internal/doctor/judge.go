@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -507,7 +508,13 @@ func (j *judgement) lab(inside *Facts) {
 		demo.Detail = "not tried"
 	case !inside.CapsKnown:
 		demo.Answer, demo.Detail = inside.UserNS.Answer, inside.UserNS.Error
-		if demo.Answer == No {
+		switch {
+		case demo.Answer != No:
+		case f.Undumpable && inside.UserNS.Errno == int(syscall.EACCES):
+			demo.Detail = "the program's file capabilities keep it from setting up a user namespace: " + demo.Detail
+			demo.Fix = []string{fmt.Sprintf("cp %s DIR && DIR/%s demo   (a copy has no file capabilities, and the demo needs none)",
+				quote(f.Program), quote(path.Base(f.Program)))}
+		default:
 			demo.Fix = f.grantUserNS(inside.UserNS)
 		}
 	default:

@@ -202,8 +202,8 @@ func TestGrant(t *testing.T) {
 			"sudo setcap cap_net_admin,cap_net_raw+ep /usr/bin/synpunch",
 			"systemd unit: AmbientCapabilities=CAP_NET_ADMIN", "container: docker run --cap-add NET_ADMIN ...",
 		}},
-		"a path with a quote": {func(f *Facts) { f.Program = "/home/o'neil/my bin/synpunch" }, capNetRaw, []string{
-			`sudo setcap cap_net_admin,cap_net_raw+ep '/home/o'\''neil/my bin/synpunch'`, "systemd", "container",
+		"a path with a quote": {func(f *Facts) { f.Program = "/srv/o'neil/my bin/synpunch" }, capNetRaw, []string{
+			`sudo setcap cap_net_admin,cap_net_raw+ep '/srv/o'\''neil/my bin/synpunch'`, "systemd", "container",
 		}},
 		"go run": {func(f *Facts) { f.Program, f.ProgramTemp = "/tmp/go-build1/b001/exe/synpunch", true }, capNetRaw, []string{
 			"sudo setcap cap_net_admin,cap_net_raw+ep PATH   (build it first", "systemd", "container",
@@ -284,6 +284,11 @@ func TestDemo(t *testing.T) {
 			f.Seccomp, f.UserNS = 2, denied
 			*in = Facts{UserNS: denied}
 		}, true, No, "container: docker run --security-opt seccomp=unconfined ..."},
+		// execve(2) of a file with capabilities makes /proc/PID root's, and then nobody writes uid_map.
+		"file capabilities": {userFacts(), func(f, in *Facts) {
+			f.Undumpable = true
+			*in = Facts{UserNS: Tried{Answer: No, Errno: int(syscall.EACCES), Error: "permission denied"}}
+		}, true, No, "cp /usr/bin/synpunch DIR && DIR/synpunch demo   (a copy has no file capabilities, and the demo needs none)"},
 		"/proc/sys is read-only": {rootFacts(), func(_, in *Facts) {
 			in.Lab = Tried{Answer: No, Errno: int(syscall.EROFS), Error: "read-only file system"}
 		}, true, No, "container: docker run --security-opt systempaths=unconfined ... (/proc/sys is read-only)"},

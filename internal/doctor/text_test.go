@@ -1,16 +1,19 @@
 package doctor
 
 import (
+	"embed"
 	"errors"
 	"flag"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
+
+//go:embed testdata
+var golden embed.FS // read from here: the test binary runs anywhere
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
@@ -39,18 +42,19 @@ func TestText(t *testing.T) {
 			if plain.String() == colored.String() {
 				t.Error("no colour")
 			}
-			path := filepath.Join("testdata", name+".txt")
+			file := "testdata/" + name + ".txt"
 			if *update {
-				if err := os.WriteFile(path, []byte(plain.String()), 0o644); err != nil {
+				if err := os.WriteFile(file, []byte(plain.String()), 0o644); err != nil {
 					t.Fatal(err)
 				}
+				return
 			}
-			want, err := os.ReadFile(path)
+			want, err := golden.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(string(want), plain.String()); diff != "" {
-				t.Errorf("go test -update writes %s anew (-want +got):\n%s", path, diff)
+				t.Errorf("go test -update writes %s anew (-want +got):\n%s", file, diff)
 			}
 			for line := range strings.Lines(plain.String()) {
 				if strings.TrimRight(line, " \n") != strings.TrimRight(line, "\n") {
