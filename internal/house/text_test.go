@@ -10,7 +10,7 @@ import (
 // strangers are words that show where a file was written, or from which store
 // a module came. Each is in two parts so that this file passes its own test.
 var strangers = []string{
-	"/wo" + "rk/", "/ro" + "ot/", "/Us" + "ers/", "/ho" + "me/",
+	"/wo" + "rk/", "/ro" + "ot/", "/Us" + "ers/",
 	"GOPR" + "OXY=", "GONO" + "SUMDB", "GOFLAGS=-mod" + "=mod", "proxy.gol" + "ang.org",
 }
 
