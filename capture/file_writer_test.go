@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -180,11 +181,11 @@ func TestWriterRefuses(t *testing.T) {
 		{"too early", func(p *capture.Packet) { p.Time = time.Unix(-1, 0) }, "before 1970"},
 		{"too late", func(p *capture.Packet) { p.Time = time.Unix(18_446_744_073, 0) }, "after 2554"},
 		{"data", func(p *capture.Packet) { p.Data = make([]byte, 262145) }, "at most 262144"},
-		{"length", func(p *capture.Packet) { p.Len = 1 << 33 }, "length of"},
+		{"length", func(p *capture.Packet) { long := int64(1) << 33; p.Len = int(long) }, "length of"},
 		{"comment", func(p *capture.Packet) { p.Comment = strings.Repeat("x", 65536) }, "ends at 65535"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if tt.name == "length" && 1<<33>>32 == 0 {
+			if tt.name == "length" && strconv.IntSize == 32 {
 				t.Skip("int has 32 bits")
 			}
 			var out writes

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -188,7 +189,7 @@ func libpcap(path string) capturer {
 				if err != nil {
 					b.Fatalf("tcpdump: %q, %v", line, err)
 				}
-				if matched, _ := regexp.MatchString("listening on", line); matched {
+				if strings.Contains(line, "listening on") {
 					return cmd, r
 				}
 			}
