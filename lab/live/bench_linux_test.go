@@ -198,9 +198,13 @@ func (p *prober) collect() {
 
 // errors waits for the last packets and returns how far each was from want.
 func (p *prober) errors(want time.Duration) []time.Duration {
-	late := time.Now().Add(time.Second)
-	for p.collect(); len(p.took) < int(p.n) && time.Now().Before(late); p.collect() {
-		time.Sleep(time.Millisecond)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range 1000 { // a second; what has not come then was lost
+		if p.collect(); len(p.took) == int(p.n) {
+			break
+		}
+		<-tick.C
 	}
 	errs := slices.Clone(p.took)
 	for i := range errs {
