@@ -165,22 +165,26 @@ func openParked(tb testing.TB, w *wire, v6 bool) (*net.TCPConn, net.Conn) {
 
 func sendSegment(tb testing.TB, s *rawtcp.Segment) {
 	tb.Helper()
+	if err := sendRaw(s); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func sendRaw(s *rawtcp.Segment) error {
 	network := "ip4"
 	if s.Src.Addr().Is6() {
 		network = "ip6"
 	}
 	raw, err := rawtcp.Open(network, nil)
 	if err != nil {
-		tb.Fatal(err)
+		return err
 	}
 	defer raw.Close()
 	pkt, err := s.Append(nil)
 	if err != nil {
-		tb.Fatal(err)
+		return err
 	}
-	if err := raw.Send(pkt); err != nil {
-		tb.Fatal(err)
-	}
+	return raw.Send(pkt)
 }
 
 func openConnected(tb testing.TB, w *wire, v6 bool) (*net.TCPConn, net.Conn) {

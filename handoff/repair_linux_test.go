@@ -250,16 +250,17 @@ func TestInstallUnderFire(t *testing.T) {
 	}
 	w := newWire(t)
 	rounds := map[int]int{}
-	for i := range 400 {
+	flows := 120
+	if testing.Short() {
+		flows = 30
+	}
+	for i := range flows {
 		size := []int{1, 100, 1400}[i%3] // bytes a segment
 		count := min(600, 60000/size)
 		gap := time.Duration(i%16) * time.Microsecond
 		rounds[underFire(t, w, i%2 == 1, size, count, i*7%200, gap)]++
 	}
 	t.Logf("rounds of the filter: %v", rounds)
-	if len(rounds) < 2 {
-		t.Log("the filter never dropped anything: this run shows little")
-	}
 }
 
 func underFire(t *testing.T, w *wire, v6 bool, size, count, head int, gap time.Duration) int {
