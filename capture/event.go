@@ -49,7 +49,9 @@ type Event struct {
 	Note           string `json:"note,omitempty"`           // for people; parts are joined with "; "
 	Omitted        int    `json:"omitted,omitempty"`        // packets of the flow left out just before this one
 
-	end int8 // index of From while the ends have no names yet
+	end     int8 // index of From while the ends have no names yet
+	opening bool // one that a timeline lists before all others
+	loose   bool // not to be expected at the next lane: that its sight is missing there means nothing
 }
 
 // SegmentEvent is the event of a segment that from ("a" or "b") sent and that

@@ -401,7 +401,7 @@ func TestTimelineFields(t *testing.T) {
 		Established: true, EstablishedAt: 25 * ms, RoundTrip: 20*ms + 1, // an answer in the same instant counts as 1 ns
 		A:             Side{ISN: 100, ISNKnown: true, Local: true, Packets: 4, SYNs: 1, FIN: true, MSS: 1460, WScale: &seven, SACK: true, Timestamps: true, Sent: 100, Acked: 100},
 		B:             Side{ISN: 300, ISNKnown: true, Packets: 4, SYNACKs: 1, FIN: true, MSS: 1400, WScale: &ten, SACK: true, Timestamps: true, Sent: 50, Acked: 50},
-		WindowScaling: true, SACK: true, Timestamps: true, Closed: ClosedFIN,
+		WindowScaling: true, SACK: true, Timestamps: true, Closed: ClosedFIN, whole: true, begun: true,
 	}
 	got := *tl
 	events := got.Events
@@ -418,7 +418,7 @@ func TestTimelineFields(t *testing.T) {
 		Flags: synAck, Seq: 300, Ack: 101, RelAck: 1, Window: 64240,
 		Options: "mss 1400, sack, ts, wscale 10", TSVal: 9, TSEcr: 1,
 	}
-	e.end = 0
+	e.end, e.opening = 0, false
 	if e != wantEvent {
 		t.Errorf("event\n got %+v\nwant %+v", e, wantEvent)
 	}

@@ -273,16 +273,9 @@ func (j *Joined) fill(v *view, cfg *JoinConfig) {
 	j.rewritten = v.flow1 != v.flow2
 	pairs := pairUp(v.at1, v.at2)
 	j.DelayAB, j.DelayBA = pairs.delay[0], pairs.delay[1]
-	for i := range v.at1 {
-		if e := &v.at1[i]; e.From == EndA && pairs.to[e] == nil && e.ICMP == "" && j.B.covers(e) {
-			j.LostAB++
-		}
-	}
-	for i := range v.at2 {
-		if e := &v.at2[i]; e.From == EndB && pairs.to[e] == nil && e.ICMP == "" && j.A.covers(e) {
-			j.LostBA++
-		}
-	}
+	whole := j.A.whole && j.B.whole
+	v.at1, j.LostAB = sift(v.at1, EndA, pairs, j.B.begun, whole)
+	v.at2, j.LostBA = sift(v.at2, EndB, pairs, j.A.begun, whole)
 	j.Verdict, j.Detail = j.A.Verdict, j.A.Detail
 	if rank(j.B.Verdict) < rank(j.A.Verdict) {
 		j.Verdict, j.Detail = j.B.Verdict, j.B.Detail
@@ -314,10 +307,34 @@ func (j *Joined) fill(v *view, cfg *JoinConfig) {
 	}
 }
 
-// covers reports whether this timeline would list the packet, had it arrived:
-// it belongs to the opening.
-func (tl *Timeline) covers(e *Event) bool {
-	return e.Flags&rawtcp.SYN != 0 || e.RelSeq <= 1 && e.Len == 0 && tl.Omitted == 0
+// sift looks at the packets of a place that the other place does not have. Those
+// that left end, of the opening, were lost, if begun says that the other place
+// lists all of the opening. Of the others nothing can be said: the places keep
+// some of the data each, and segments are cut and merged on the way. They are
+// only listed where both list everything (whole).
+func sift(events []Event, end string, pairs *pairing, begun, whole bool) (kept []Event, lost int) {
+	omitted := 0
+	for i := range events {
+		e := &events[i]
+		paired := pairs.to[e] != nil || pairs.from[e]
+		switch {
+		case paired:
+		case e.opening && begun:
+			if e.From == end && e.ICMP == "" {
+				lost++
+			}
+		case e.opening || whole:
+			e.loose = true
+		default:
+			omitted += 1 + e.Omitted
+			continue
+		}
+		k := *e
+		k.Omitted += omitted
+		omitted = 0
+		kept = append(kept, k)
+	}
+	return kept, lost
 }
 
 // rank orders verdicts by how much they know.
@@ -366,6 +383,7 @@ func (e *Event) key() packetKey {
 // pairing says which sight at one place is which sight at another.
 type pairing struct {
 	to     map[*Event]*Event // from departure to arrival
+	from   map[*Event]bool   // the arrivals among these
 	delay  [2]time.Duration  // shortest, of packets of a and of b
 	spread [2]time.Duration  // longest minus shortest
 	n      [2]int
@@ -373,7 +391,7 @@ type pairing struct {
 
 // pairUp matches what left a with what arrived at b, and the other way round.
 func pairUp(atA, atB []Event) *pairing {
-	p := &pairing{to: make(map[*Event]*Event)}
+	p := &pairing{to: make(map[*Event]*Event), from: make(map[*Event]bool)}
 	for i, end := range []string{EndA, EndB} {
 		dep, arr := pointers(atA), pointers(atB)
 		if end == EndB {
@@ -381,7 +399,7 @@ func pairUp(atA, atB []Event) *pairing {
 		}
 		var longest time.Duration
 		for _, m := range matchEvents(dep, arr, end, true) {
-			p.to[m[0]] = m[1]
+			p.to[m[0]], p.from[m[1]] = m[1], true
 			d := m[1].Time.Sub(m[0].Time)
 			if p.n[i] == 0 || d < p.delay[i] {
 				p.delay[i] = d

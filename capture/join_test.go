@@ -235,3 +235,50 @@ func TestMatchCopies(t *testing.T) {
 		}
 	}
 }
+
+// Each timeline lists some of the data only, and not the same: what one lists
+// and the other does not is no loss. What is missing of the opening is one.
+func TestJoinPartial(t *testing.T) {
+	w := &world{ab: 10 * ms, ba: 10 * ms, skew: 3 * ms, ts: true}
+	atA, atB := w.run(hostA), w.run(hostB)
+	lost := atA[0] // a SYN that a NAT dropped, and its RST, which b did not send
+	lost.Time, lost.TSVal = lost.Time.Add(-50*ms), 9
+	reset := Event{Time: lost.Time.Add(20 * ms), From: EndB, Flags: rstAck, Ack: lost.Seq + 1, Dir: DirIn}
+	atA = append([]Event{lost, reset}, atA...)
+	for i := range 30 {
+		e := Event{From: EndA, Flags: psh, Seq: 1001 + uint32(i)*100, Ack: 2001, Len: 100, TSVal: 50, TSEcr: 50, Dir: DirOut}
+		e.Time = testEpoch.Add(100*ms + time.Duration(i)*ms)
+		atA = append(atA, e)
+		e.Time, e.Dir = e.Time.Add(10*ms), DirIn
+		if i%2 == 0 && i < 28 { // joined in pairs by receive offload
+			e.Len = 200
+		} else if i < 28 {
+			continue
+		}
+		atB = append(atB, e)
+	}
+	for _, cfg := range []*AnalyzeConfig{nil, {AllPackets: true}} {
+		joined, _, _ := Join(captured(t, atA, insideA, publicB, cfg), captured(t, atB, publicA, insideB, cfg), nil)
+		j := joined[0]
+		if j.LostAB != 1 || j.LostBA != 0 {
+			t.Errorf("%d and %d lost", j.LostAB, j.LostBA)
+		}
+		var page bytes.Buffer
+		if err := j.WriteLadder(&page, nil); err != nil {
+			t.Fatal(err)
+		}
+		text := page.String()
+		if n := strings.Count(text, "not seen at"); n != 1 || !strings.Contains(text, "not sent by b") {
+			t.Errorf("%d packets are said to be lost:\n%s", n, text)
+		}
+		listed := 0
+		for _, e := range j.Events {
+			if e.Len > 0 {
+				listed++
+			}
+		}
+		if cfg == nil && listed > 2*keptData || cfg != nil && listed != 30+16 {
+			t.Errorf("%d data packets listed", listed)
+		}
+	}
+}
