@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/synpunch/synpunch/internal/doctor"
 	"github.com/synpunch/synpunch/punch"
 )
 
@@ -371,6 +372,7 @@ func TestDocumentedFields(t *testing.T) {
 	for page, v := range map[string]any{
 		"report.md": punch.Report{},
 		"demo.md":   demoResult{},
+		"doctor.md": doctor.Result{},
 	} {
 		text, err := os.ReadFile(filepath.Join(docs, page))
 		if err != nil {
