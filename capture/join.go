@@ -363,6 +363,9 @@ func (j *Joined) OffsetWords() string {
 	if d < 0 {
 		ahead, d = "behind", -d
 	}
+	if d < time.Microsecond/2 {
+		return fmt.Sprintf("the two clocks agree%s if the path is symmetric (± %s if it is not)", from, inMS(j.Bound))
+	}
 	return fmt.Sprintf("b's clock is %s %s a's%s if the path is symmetric (± %s if it is not)", inMS(d), ahead, from, inMS(j.Bound))
 }
 
