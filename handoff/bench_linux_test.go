@@ -120,7 +120,12 @@ func openRepaired(tb testing.TB, w *wire, v6 bool) (*net.TCPConn, net.Conn) {
 	tb.Helper()
 	l := w.listen(tb, v6)
 	defer l.Close()
-	local, remote := w.local(tb, v6), addrPort(l.Addr())
+	return openRepairedFrom(tb, l, w.local(tb, v6))
+}
+
+func openRepairedFrom(tb testing.TB, l *net.TCPListener, local netip.AddrPort) (*net.TCPConn, net.Conn) {
+	tb.Helper()
+	remote := addrPort(l.Addr())
 	guard, err := handoff.OpenGuard(local, nil)
 	if err != nil {
 		tb.Fatal(err)

@@ -357,14 +357,20 @@ func (o *opener) open(tb testing.TB) {
 
 // finish goes on until the handshake is ready.
 func (o *opener) finish() error {
-	deadline := time.Now().Add(10 * time.Second)
 	for !o.hs.Ready() {
-		s, ok := o.tap.next(deadline)
-		if !ok {
-			return fmt.Errorf("no handshake: %v, %w", o.hs.State(), o.hs.Err())
-		}
-		if err := o.feed(&s); err != nil {
+		if err := o.hs.Err(); err != nil {
 			return err
+		}
+		due, _ := o.hs.Deadline() // there is one until the end
+		if s, ok := o.tap.next(due); ok {
+			if err := o.feed(&s); err != nil {
+				return err
+			}
+		}
+		if now := time.Now(); !now.Before(due) {
+			if err := o.send(o.hs.Tick(now, o.out[:0])); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -416,6 +422,10 @@ func pattern(n int, seed byte) []byte {
 // exchange sends size bytes each way at once and compares what came. Bytes
 // that a peer has sent before stand in early.
 func exchange(a, b net.Conn, size int, earlyFromB []byte) error {
+	limit := time.Now().Add(20 * time.Second)
+	if err := errors.Join(a.SetDeadline(limit), b.SetDeadline(limit)); err != nil {
+		return err
+	}
 	errs := make(chan error, 4)
 	var wg sync.WaitGroup
 	write := func(c net.Conn, seed byte) {
