@@ -207,6 +207,8 @@ func runDemo(cmd *cobra.Command, f *demoFlags, t *live.Trial, s *lab.Scenario) e
 	}
 	defer l.Close()
 	fmt.Fprintf(progress, "lab      %s   (built in %v)\n", describe(l, s), time.Since(start).Round(time.Millisecond))
+	t.At = time.Now().Add(t.Lead()).Truncate(time.Millisecond)
+	fmt.Fprintf(progress, "instant  %s, in %v\n", t.At.UTC().Format("2006-01-02 15:04:05.000 MST"), time.Until(t.At).Round(time.Millisecond))
 	r, err := t.Run(ctx, l)
 	if err != nil {
 		return err
@@ -231,6 +233,7 @@ func runDemo(cmd *cobra.Command, f *demoFlags, t *live.Trial, s *lab.Scenario) e
 			return err
 		}
 		fmt.Fprintf(out, "\n%s\n", res.verdict(r))
+		fmt.Fprintf(out, "captures %s   (for Wireshark, or 'synpunch analyze A B')\n", strings.Join(res.Captures, " "))
 		for _, n := range res.Notes {
 			fmt.Fprintf(out, "note     %s\n", n)
 		}

@@ -16,10 +16,10 @@ var _ io.Closer = (*Lab)(nil)
 // Config adjusts how a scenario is built. The zero value and nil mean the
 // defaults.
 type Config struct {
-	// Records is how many packets the link and each NAT lane remember between two
-	// calls of ResetCount; zero means 4,096. Later ones are only counted.
+	// Records is how many packets each direction of the link and each NAT lane remember
+	// between two calls of ResetCount; zero means 4,096. Later ones are only counted.
 	Records int
-	// NoRealtime keeps the link's thread out of SCHED_FIFO, which it otherwise
+	// NoRealtime keeps the link's threads out of SCHED_FIFO, which it otherwise
 	// uses where the process may (root, CAP_SYS_NICE).
 	NoRealtime bool
 }
@@ -129,7 +129,8 @@ func (l *Lab) Transits() []Transit { return l.net.transits() }
 
 // Meetings says for each flow with SYNs from both sides since ResetCount how they met
 // between the NATs. Of several SYNs of a flow it takes the first two that
-// crossed, or, when none did, the two that came nearest.
+// crossed, or, when none did, the two that came nearest; SYNs that never arrived
+// only where there are no others.
 func (l *Lab) Meetings() []FlowMeeting { return meetings(l.Events()) }
 
 // Counters returns the link's counters; zero when it is a plain wire.

@@ -20,7 +20,7 @@ func meetings(events []LinkEvent) []FlowMeeting {
 		if !ok || flags&(tcpSYN|tcpACK) != tcpSYN {
 			continue
 		}
-		id := identity(e.Data)
+		id := passageID(e.Data, e.Dir == capture.DirOut)
 		if e.Dir == capture.DirIn {
 			if u := underway[id]; len(u) > 0 {
 				u[0].Arrived = e.Time
@@ -50,21 +50,35 @@ func meetings(events []LinkEvent) []FlowMeeting {
 }
 
 // best returns the first two SYNs that crossed, else the nearest two that
-// arrived, else the first two.
+// arrived. A SYN that never arrived (lost, or sent with a TTL that ends between
+// the NATs) counts only where one side has no other.
 func best(as, bs []*lab.Passage) (found lab.Meeting, ok bool) {
-	for _, a := range as {
-		for _, b := range bs {
+	for _, a := range arrivedOnly(as) {
+		for _, b := range arrivedOnly(bs) {
 			m := lab.Meet(*a, *b)
 			if m.Crossed {
 				return m, true
 			}
-			arrived := func(m *lab.Meeting) bool { return !m.A.Arrived.IsZero() && !m.B.Arrived.IsZero() }
-			if !ok || arrived(&m) && (!arrived(&found) || m.Margin > found.Margin) {
+			if !ok || m.Margin > found.Margin {
 				found, ok = m, true
 			}
 		}
 	}
 	return found, ok
+}
+
+// arrivedOnly drops the SYNs that never arrived, if others did.
+func arrivedOnly(all []*lab.Passage) []*lab.Passage {
+	var some []*lab.Passage
+	for _, p := range all {
+		if !p.Arrived.IsZero() {
+			some = append(some, p)
+		}
+	}
+	if len(some) == 0 {
+		return all
+	}
+	return some
 }
 
 // identity is the part of a packet that stays the same between the NATs, whatever
@@ -81,6 +95,28 @@ func identity(ip []byte) string {
 		b[7] = 0
 	}
 	return string(b[:n])
+}
+
+// routersBetween is how many hops lie between the public sides of the two NATs:
+// both providers' routers.
+const routersBetween = 2
+
+// passageID is what a packet that leaves one NAT (out) and the same packet where
+// it comes to the other have in common: identity, and the TTL that arrives. It
+// tells a priming SYN, which never does, from the real one.
+func passageID(ip []byte, out bool) string {
+	at := 8
+	if len(ip) > 0 && ip[0]>>4 == 6 {
+		at = 7
+	}
+	if len(ip) <= at {
+		return identity(ip)
+	}
+	ttl := ip[at]
+	if out {
+		ttl -= routersBetween
+	}
+	return identity(ip) + string([]byte{ttl})
 }
 
 // endpoints reads ports and flags of a TCP packet that begins with its IP

@@ -371,7 +371,7 @@ func (n *network) counters() (ab, ba Counters) {
 	if n.link == nil {
 		return
 	}
-	return n.link.counters(0), n.link.counters(1)
+	return n.link.counters()
 }
 
 func (n *network) setFaults(faults []lab.Fault) error {

@@ -90,7 +90,15 @@ func (s *SideResult) established() bool {
 
 // trialLead is the time from the start of the processes to the instant, chosen
 // by us: both must have opened their sockets by then, on a busy machine too.
-const trialLead = 400 * time.Millisecond
+const trialLead = 500 * time.Millisecond
+
+// Lead is how long before the instant the trial should be started.
+func (t *Trial) Lead() time.Duration {
+	if t.A.Strategy == punch.Prime || t.B.Strategy == punch.Prime {
+		return trialLead + punch.PrimeLead
+	}
+	return trialLead
+}
 
 // Run makes the trial. The error is about the lab; that a punch failed is a
 // result. Both processes have ended when Run returns; ctx ends them early.
@@ -100,10 +108,7 @@ func (t *Trial) Run(ctx context.Context, l *Lab) (*TrialResult, error) {
 	}
 	at := t.At
 	if at.IsZero() {
-		at = time.Now().Add(trialLead)
-		if t.A.Strategy == punch.Prime || t.B.Strategy == punch.Prime {
-			at = at.Add(punch.PrimeLead)
-		}
+		at = time.Now().Add(t.Lead())
 	}
 	portA, portB := t.A.Port, t.B.Port
 	if portA == 0 {
