@@ -274,11 +274,7 @@ func describe(l *live.Lab, s *lab.Scenario) string {
 }
 
 // shorten writes the program by its name instead of its path.
-func shorten(argv []string) []string {
-	out := append([]string{}, argv...)
-	out[0] = filepath.Base(out[0])
-	return out
-}
+func shorten(argv []string) []string { return append([]string{"synpunch"}, argv[1:]...) }
 
 func newDemoResult(f *demoFlags, s *lab.Scenario, t *live.Trial, l *live.Lab, r *live.TrialResult) *demoResult {
 	ab, ba := s.Link.Delays()
