@@ -52,6 +52,7 @@ func newLink(spec *lab.Link, records int) *link {
 		w := &l.ways[i]
 		w.dir, w.delay, w.limit, w.stop = [...]lab.Direction{lab.AB, lab.BA}[i], int64(delay), records, &l.stop
 		w.out, w.small.fd, w.large.fd = -1, -1, -1
+		w.records = make([]record, 0, records) // so that the thread need not allocate
 	}
 	return l
 }

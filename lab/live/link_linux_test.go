@@ -334,7 +334,7 @@ func TestRecordsAreBounded(t *testing.T) {
 		}
 		return fins >= 2
 	})
-	if n := len(l.Transits()); n > 64 {
+	if n := len(l.Transits()); n > 2*64 {
 		t.Errorf("%d transits", n)
 	}
 	ab, ba := l.Counters()
