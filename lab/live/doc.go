@@ -8,7 +8,7 @@
 // between the NATs: TTL 2 ends at the own provider, 3 at the other, 4 at the
 // other NAT. The link is two threads of this process, one for each direction, that hold each frame for
 // the set delay (or a plain veth pair when there is neither delay nor fault). The way between the NATs
-// takes some 30 microseconds longer, for the work of the two routers.
+// takes some 50 microseconds longer, for the work of the two routers.
 //
 // Addresses come from the ranges for documentation (RFC 5737, RFC 3849) and for private
 // use (RFC 1918). Every neighbour entry is permanent, so no ARP delays a first
