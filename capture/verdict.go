@@ -64,7 +64,7 @@ const (
 type Crossing struct {
 	Regime string        `json:"regime"`
 	Margin time.Duration `json:"margin_ns"`
-	Error  time.Duration `json:"error_ns"` // of margin and spares: |true - stated|
+	Error  time.Duration `json:"error_ns"` // estimated, of margin and spares: |true - stated|
 	SpareA time.Duration `json:"spare_a_ns"`
 	SpareB time.Duration `json:"spare_b_ns"`
 	Points int           `json:"points"` // capture points that it comes from: 1 or 2
@@ -110,14 +110,19 @@ func (c *Crossing) Fraction() float64 {
 // turnaround, taken as the measure of the peer's; elsewhere the smaller round
 // trip or, if that is less, 100 µs are allowed for the turnaround. What a second round
 // trip (SYN-ACK to ACK) was shorter than the first is added: it tells how much
-// the delays vary.
+// the delays vary. It is an estimate: a far end that answers late, as a program
+// on a busy machine does, may show in nothing that one point can see.
 //
 // The spares are those of the hosts. Between two NATs each is smaller by the
 // round trip between that host and its NAT, which a host cannot see; capture
 // at the NATs, or use CrossingFromTwo with captures there.
 //
 // It reports false when there were no two SYNs or none was answered.
-func CrossingFromOne(events []Event) (Crossing, bool) {
+func CrossingFromOne(events []Event) (Crossing, bool) { return crossingFromOne(events, 0, 0) }
+
+// crossingFromOne is CrossingFromOne with the shortest round trips to a and b
+// that the rest of the flow has shown, 0 = none.
+func crossingFromOne(events []Event, toA, toB time.Duration) (Crossing, bool) {
 	h := openingOf(events)
 	if h == nil {
 		return Crossing{}, false
@@ -127,8 +132,8 @@ func CrossingFromOne(events []Event) (Crossing, bool) {
 	if synA == nil || synB == nil || a.synAck == nil && b.synAck == nil {
 		return Crossing{}, false
 	}
-	ra, leastA, okA := roundTrip(b, synB, a)
-	rb, leastB, okB := roundTrip(a, synA, b)
+	ra, leastA, okA := roundTrip(b, synB, a, toA)
+	rb, leastB, okB := roundTrip(a, synA, b, toB)
 	if !okA || !okB {
 		return Crossing{}, false
 	}
@@ -364,9 +369,11 @@ func copyBefore(copies []*Event, answer *Event) *Event {
 }
 
 // roundTrip is the time from the capture point to the end 'to' and back: from
-// the SYN of the other end to its SYN-ACK or, where it sent none, from the
-// other's SYN-ACK to its first ACK. shortest is the smaller of the two.
-func roundTrip(from *opening, syn *Event, to *opening) (rtt, shortest time.Duration, ok bool) {
+// the SYN of the other end to its SYN-ACK. An end that sent none got no SYN in
+// time: then any round trip will do, and the shortest has least of the end's
+// own delay in it, be it from the other's SYN-ACK to its first ACK or one seen
+// later in the flow (0 = none).
+func roundTrip(from *opening, syn *Event, to *opening, later time.Duration) (rtt, shortest time.Duration, ok bool) {
 	var samples []time.Duration
 	if to.synAck != nil && syn != nil && !to.synAck.Time.Before(syn.Time) {
 		samples = append(samples, to.synAck.Time.Sub(syn.Time))
@@ -385,7 +392,14 @@ func roundTrip(from *opening, syn *Event, to *opening) (rtt, shortest time.Durat
 	if len(samples) == 0 {
 		return 0, 0, false
 	}
-	return samples[0], slices.Min(samples), true
+	if later > 0 {
+		samples = append(samples, later)
+	}
+	shortest = slices.Min(samples)
+	if to.synAck == nil {
+		return shortest, shortest, true
+	}
+	return samples[0], shortest, true
 }
 
 // resolution is what the stamps are good for, both together: nothing when they
@@ -422,7 +436,7 @@ func (tl *Timeline) judge(f *flow, a int8, end time.Time) {
 		tl.A.Missed, tl.B.Missed = 0, 0
 	}
 	if crossed {
-		if c, ok := CrossingFromOne(tl.Events); ok {
+		if c, ok := crossingFromOne(tl.Events, sb.rtt, sa.rtt); ok {
 			tl.Crossing = &c
 		}
 	}
