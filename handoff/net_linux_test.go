@@ -169,9 +169,10 @@ func addrPort(a net.Addr) netip.AddrPort {
 
 // seen is a packet that a tap saw.
 type seen struct {
-	at  time.Time
-	out bool // sent by this host
-	seg rawtcp.Segment
+	at    time.Time
+	out   bool   // sent by this host
+	label uint32 // IPv6 flow label
+	seg   rawtcp.Segment
 }
 
 // tap sees a flow's packets on all devices of the namespace it was opened in.
@@ -234,6 +235,9 @@ func (t *tap) next(deadline time.Time) (seen, bool) {
 			s := seen{at: time.Now(), out: from.(*unix.SockaddrLinklayer).Pkttype == unix.PACKET_OUTGOING}
 			if rawtcp.ParseInto(&s.seg, t.buf[:n]) != nil {
 				continue
+			}
+			if t.buf[0]>>4 == 6 {
+				s.label = binary.BigEndian.Uint32(t.buf) & 0xfffff
 			}
 			if t.keep {
 				kept := s

@@ -78,6 +78,9 @@ func (p *Parked) setUp() error {
 	if err := shareable(p.fd); err != nil {
 		return err
 	}
+	if err := plainFlowLabel(p.fd, p.local.Addr()); err != nil {
+		return err
+	}
 	if err := limitMSS(p.fd, p.cfg.MSS); err != nil { // or the SYN would carry the loopback device's, 65,495
 		return err
 	}

@@ -172,6 +172,7 @@ func TestParkOpens(t *testing.T) {
 					t.Errorf("parked: %+v\nplain:  %+v", ours, want)
 				}
 				tp.drain()
+				checkLabel(t, tp.log, false)
 				syns := 0
 				for _, s := range tp.log {
 					if !s.out && s.seg.Flags.Has(rawtcp.SYN) {

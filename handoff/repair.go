@@ -38,7 +38,9 @@ type Repair struct {
 // It needs CAP_NET_ADMIN in the user namespace that owns the network namespace;
 // without it the error is EPERM and names the remedy. The socket can be bound
 // whoever else uses the local port. EADDRNOTAVAIL means that a socket of this very
-// flow exists.
+// flow exists. If it is in TIME-WAIT and had timestamps the kernel ends it instead
+// (tcp_twsk_unique): that the new flow's numbers are ahead of the old one's, so that
+// no old segment fits in, is then the caller's care.
 func PrepareRepair(local, remote netip.AddrPort, cfg *RepairConfig) (*Repair, error) {
 	r := &Repair{local: local, remote: remote, fd: -1}
 	if cfg != nil {

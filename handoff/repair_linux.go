@@ -140,6 +140,9 @@ func enterRepair(fd int, local netip.AddrPort, iface string) error {
 	if err := attachDrop(fd); err != nil {
 		return err
 	}
+	if err := plainFlowLabel(fd, local.Addr()); err != nil {
+		return err
+	}
 	if err := bindToDevice(fd, iface); err != nil {
 		return err
 	}

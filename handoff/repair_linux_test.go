@@ -140,6 +140,7 @@ func TestInstallKeepsTheFlow(t *testing.T) {
 				h.o.tap.drain()
 				checkStamps(t, h.o.tap.log, !c.cfg.NoTimestamps)
 				checkWindow(t, h.o.tap.log, ours.RcvWScale)
+				checkLabel(t, h.o.tap.log, true)
 			})
 		}
 	}
@@ -196,6 +197,17 @@ func checkWindow(t *testing.T, log []seen, shift uint8) {
 		}
 		if !have || edge.Less(now) {
 			edge, have = now, true
+		}
+	}
+}
+
+// checkLabel makes sure that one end's packets have flow label 0 from the raw
+// SYN to the end.
+func checkLabel(t *testing.T, log []seen, out bool) {
+	t.Helper()
+	for i := range log {
+		if s := &log[i]; s.out == out && s.label != 0 {
+			t.Fatalf("packet %d has flow label %#x: %v", i, s.label, &s.seg)
 		}
 	}
 }
@@ -468,6 +480,42 @@ func TestInstallPeerFIN(t *testing.T) {
 		conn.Close()
 		guard.Close()
 		o.close()
+	}
+}
+
+// A flow of ours in TIME-WAIT gives way to the next one, which the kernel allows
+// because of the timestamps (tcp_twsk_unique).
+func TestInstallAfterTimeWait(t *testing.T) {
+	if !testenv.Isolate(t) {
+		return
+	}
+	w := newWire(t)
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			l := w.listen(t, f.v6)
+			local := w.local(t, f.v6)
+			for range 3 {
+				conn, peer := openRepairedFrom(t, l, local)
+				if err := exchange(conn, peer, 1000, nil); err != nil {
+					t.Fatal(err)
+				}
+				if err := conn.CloseWrite(); err != nil { // first: TIME-WAIT is on our side
+					t.Fatal(err)
+				}
+				if _, err := io.ReadAll(peer); err != nil {
+					t.Fatal(err)
+				}
+				peer.Close()
+				if _, err := io.ReadAll(conn); err != nil {
+					t.Fatal(err)
+				}
+				conn.Close()
+				const timeWait = "06" // state in /proc/net/tcp
+				if left := sockets(t, local.Port()); len(left) != 1 || strings.Fields(left[0])[3] != timeWait {
+					t.Errorf("want one socket in TIME-WAIT: %q", left)
+				}
+			}
+		})
 	}
 }
 

@@ -32,6 +32,15 @@ func newSocket(addr netip.Addr, flags int) (int, error) {
 	return fd, nil
 }
 
+// plainFlowLabel makes IPv6 packets carry flow label 0, as raw segments of
+// package rawtcp do: a flow keeps one label for its life (RFC 6437 section 3).
+func plainFlowLabel(fd int, family netip.Addr) error {
+	if family.Is4() {
+		return nil
+	}
+	return setInt(fd, "IPV6_AUTOFLOWLABEL", unix.SOL_IPV6, unix.IPV6_AUTOFLOWLABEL, 0)
+}
+
 // closeFD closes *fd once and makes it -1.
 func closeFD(fd *int) error {
 	if *fd < 0 {

@@ -7,10 +7,10 @@ import (
 )
 
 // ServeUnix waits on a Unix stream socket at path and passes the connection to
-// the first process that connects there: one byte of data, 'S', with the
-// descriptor beside it (SCM_RIGHTS, unix(7)). Then it closes conn and removes the path,
-// which it does on every other way out too, except that conn stays open on an
-// error.
+// the first process that takes it there: one byte of data, 'S', with the
+// descriptor beside it (SCM_RIGHTS, unix(7)). A process that connects and goes without
+// reading has taken nothing. Then ServeUnix closes conn. On an error conn stays open and as
+// it was. The path is removed in either case.
 //
 // The socket file has mode 0600 from the start. A socket file on which nobody
 // listens, left by a process that was killed, is replaced; any other file at path

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,15 +44,14 @@ func serveUnix(ctx context.Context, conn *net.TCPConn, path string, ready func()
 			}
 			return err
 		}
-		err = sendConn(conn, peer.(*net.UnixConn))
+		taken, err := sendConn(ctx, conn, peer.(*net.UnixConn))
 		peer.Close()
-		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
-			continue // it went away without taking anything
-		}
 		if err != nil {
 			return err
 		}
-		return conn.Close()
+		if taken {
+			return conn.Close()
+		}
 	}
 }
 
@@ -67,34 +67,76 @@ func removeStale(path string) error {
 	if fi.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("%w and is not a socket", fs.ErrExist)
 	}
-	c, err := net.Dial("unix", path)
+	// A datagram socket cannot connect to a stream socket, so the one who listens
+	// there does not notice; but the kernel says whether somebody does (unix_find_bsd).
+	c, err := net.Dial("unixgram", path)
 	if err == nil {
 		c.Close()
-		return fmt.Errorf("%w: another process listens there", unix.EADDRINUSE)
 	}
 	if !errors.Is(err, unix.ECONNREFUSED) {
-		return err
+		return fmt.Errorf("%w: another process has a socket there", unix.EADDRINUSE)
 	}
 	return os.Remove(path)
 }
 
 // sendConn passes a copy of conn's descriptor, in blocking mode: that is what a
-// program expects of a socket that it did not make.
-func sendConn(conn *net.TCPConn, to *net.UnixConn) error {
+// program expects of a socket that it did not make. It reports whether the peer
+// has taken it: one who only looks whether somebody is there must not cost the
+// connection.
+func sendConn(ctx context.Context, conn *net.TCPConn, to *net.UnixConn) (taken bool, err error) {
 	f, err := conn.File()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	if err := setBlocking(f); err != nil {
-		return err
+		return false, err
 	}
+	defer func() {
+		if !taken { // the mode is shared, and conn is the caller's still
+			err = errors.Join(err, unix.SetNonblock(int(f.Fd()), true))
+		}
+	}()
 	_, _, err = to.WriteMsgUnix([]byte{'S'}, unix.UnixRights(int(f.Fd())), nil)
-	if err != nil {
-		// The mode is shared: conn is the caller's still.
-		return errors.Join(err, unix.SetNonblock(int(f.Fd()), true))
+	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+		return false, nil
 	}
-	return nil
+	if err != nil {
+		return false, err
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		if read, taken, err := wasRead(to); read || err != nil {
+			return taken, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+}
+
+// wasRead reports whether the message has left the peer's queue, and whether by
+// being read. unix_release_sock sets ECONNRESET on this end before it throws
+// away what nobody has read.
+func wasRead(to *net.UnixConn) (gone, read bool, err error) {
+	raw, err := to.SyscallConn()
+	if err != nil {
+		return false, false, err
+	}
+	cerr := raw.Control(func(fd uintptr) {
+		var waiting int
+		if waiting, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ); err != nil || waiting > 0 {
+			return
+		}
+		gone = true
+		var b [1]byte
+		_, _, rerr := unix.Recvfrom(int(fd), b[:], unix.MSG_DONTWAIT|unix.MSG_PEEK)
+		read = !errors.Is(rerr, unix.ECONNRESET)
+	})
+	return gone, read, errors.Join(err, cerr)
 }
 
 func receiveUnix(ctx context.Context, path string) (*net.TCPConn, error) {
