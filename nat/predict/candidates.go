@@ -31,7 +31,9 @@ func candidates(events []*event, yield func(kind Allocation, priors []float64, s
 			})
 		}
 	}
-	plain(Preserving, 1, func() model { return newPreserving() })
+	for c := range nCollisions {
+		plain(Preserving, collisionPrior[c], func() model { return newPreserving(c) })
+	}
 	plain(Offset, 1, func() model { return newOffset() })
 	shared(Band, 1, poolPrior[:], func(s Scope) model { return newBand(s) })
 	for _, par := range parities {
@@ -43,15 +45,18 @@ func candidates(events []*event, yield func(kind Allocation, priors []float64, s
 	}
 
 	counters := func(delta int, prior float64, parity bool, sp span, size, origin int) {
-		start := func(idle bool, mean float64) func(Scope) model {
+		start := func(load load, mean float64) func(Scope) model {
 			return func(s Scope) model {
 				return &sequential{misfit: misfit{0.1, 5}, scope: s, delta: delta, span: sp, block: size, origin: origin, parity: parity,
-					idle: idle, mean: mean, a: loadShape, b: loadShape / mean}
+					load: load, mean: mean, a: loadShape, b: loadShape / mean, c: burstEnds, d: burstGoesOn}
 			}
 		}
-		shared(Sequential, prior*idleShare, counterPrior[:], start(true, 1))
-		for _, mean := range loads {
-			shared(Sequential, prior*(1-idleShare)/float64(len(loads)), counterPrior[:], start(false, mean))
+		shared(Sequential, prior*loadPrior[idle], counterPrior[:], start(idle, 1))
+		for _, mean := range steadyRates {
+			shared(Sequential, prior*loadPrior[steady]/float64(len(steadyRates)), counterPrior[:], start(steady, mean))
+		}
+		for _, mean := range burstRates {
+			shared(Sequential, prior*loadPrior[bursts]/float64(len(burstRates)), counterPrior[:], start(bursts, mean))
 		}
 	}
 	for _, d := range deltas(events) {

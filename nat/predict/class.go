@@ -30,6 +30,9 @@ type Class struct {
 	High int `json:"high"`
 	// Block is the size of the blocks; 0 when ports do not come in blocks.
 	Block int `json:"block"`
+	// Collision is what a Preserving NAT does when another mapping of the same host has the
+	// port: "overload", "next", "random"; else "".
+	Collision string `json:"collision"`
 	// Parity: even ports for even local ports, odd for odd (RFC 4787 REQ-4).
 	Parity bool `json:"parity"`
 	// Load is the rate at which others make mappings, with a 90 % interval; all 0
@@ -174,7 +177,7 @@ func (c *Class) describe(h *hypothesis, f *freshSet) {
 	within := func(s span) { c.Low, c.High = s.lo, s.hi }
 	switch m := h.model.(type) {
 	case *preserving:
-		c.Collisions = m.p()
+		c.Collision, c.Collisions = [...]string{"overload", "next", "random"}[m.collision], m.p()
 	case *offset:
 		c.Delta, c.Collisions = m.value(), m.p()
 	case *random:
@@ -198,7 +201,7 @@ func (c *Class) describe(h *hypothesis, f *freshSet) {
 		} else {
 			within(m.span)
 		}
-		c.Load, c.LoadLow, c.LoadHigh = m.load()
+		c.Load, c.LoadLow, c.LoadHigh = m.rate()
 	case *clock:
 		within(m.span)
 		c.Rate, c.Collisions = m.r, m.p()
@@ -222,15 +225,15 @@ func (p *Predictor) evidence(h *hypothesis, mapping int) []Evidence {
 			fresh = m
 		}
 	})
-	for i, e := range p.fresh[p.setOf[mapping]].events {
+	for _, e := range p.fresh[p.setOf[mapping]].events {
 		if fresh == nil {
 			break
 		}
 		note := fresh.fits(e)
 		fits[e.index] = note != ""
 		switch {
-		case note == "" && (i == 0 || first(fresh, e)):
-			note, fits[e.index] = "the first of its kind: says where to start", true
+		case note == "" && first(fresh, e):
+			note, fits[e.index] = "the first: says where it starts", true
 		case note == "":
 			note = "does not fit"
 		}
@@ -255,7 +258,7 @@ func (p *Predictor) evidence(h *hypothesis, mapping int) []Evidence {
 	return list
 }
 
-// first reports whether e is the first event of its counter, block or band.
+// first reports whether e only says where a counter, block, band or line begins.
 func first(m model, e *event) bool {
 	switch m := m.(type) {
 	case *sequential:
@@ -264,6 +267,10 @@ func first(m model, e *event) bool {
 		return e.prev[m.scope] == nil
 	case *band:
 		return e.prev[m.scope] == nil
+	case *offset:
+		return !m.known
+	case *clock:
+		return m.last == nil
 	}
 	return false
 }
@@ -272,6 +279,9 @@ func first(m model, e *event) bool {
 // have learned.
 func sameParameters(a, b model) bool {
 	switch x := a.(type) {
+	case *preserving:
+		y, ok := b.(*preserving)
+		return ok && x.collision == y.collision
 	case *random:
 		y, ok := b.(*random)
 		return ok && x.span == y.span && x.parity == y.parity
@@ -281,7 +291,7 @@ func sameParameters(a, b model) bool {
 	case *sequential:
 		y, ok := b.(*sequential)
 		return ok && x.delta == y.delta && x.span == y.span && x.block == y.block && x.origin == y.origin && x.parity == y.parity &&
-			x.idle == y.idle && x.mean == y.mean
+			x.load == y.load && x.mean == y.mean
 	case *clock:
 		y, ok := b.(*clock)
 		return ok && x.span == y.span && x.noise == y.noise && x.sigma == y.sigma
@@ -314,7 +324,8 @@ func (c Class) Describe() string {
 	}
 	switch c.Allocation {
 	case Preserving:
-		return "preserving: the external port is the local port"
+		way := map[string]string{"next": ", or the next free one", "random": ", or any if that is taken"}[c.Collision]
+		return "preserving: the external port is the local port" + way
 	case Offset:
 		return fmt.Sprintf("fixed offset: the external port is the local port %s", signed(c.Delta))
 	case Sequential:

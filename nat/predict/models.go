@@ -78,12 +78,44 @@ func (m *misfit) mix(fit, stray float64) (p, fitted float64) {
 	return p, fitted
 }
 
+// collision is what a preserving NAT does when the port is taken by another mapping of
+// the same host, which we can see. Collisions with other hosts' mappings are misfits.
+type collision uint8
+
+const (
+	overload collision = iota // gives it out all the same: Linux, if the destinations differ
+	nextFree                  // counts up to a free one
+	draw                      // draws one
+	nCollisions
+)
+
 // preserving gives out the local port.
-type preserving struct{ misfit }
+type preserving struct {
+	misfit
+	collision collision
+	used      map[int]bool
+}
 
-func newPreserving() *preserving { return &preserving{misfit{0.1, 2}} }
+func newPreserving(c collision) *preserving {
+	return &preserving{misfit: misfit{0.1, 2}, collision: c, used: map[int]bool{}}
+}
 
-// On a collision half of the implementations are taken to try the next port,
+// want is the port that e should get; 0 for any.
+func (m *preserving) want(e *event) int {
+	port := e.local
+	if !m.used[port] || m.collision == overload {
+		return port
+	}
+	if m.collision == draw {
+		return 0
+	}
+	for m.used[port] {
+		port++
+	}
+	return port
+}
+
+// stray is the probability of a misfit: half of the implementations are taken to try the next port,
 // half to draw one.
 func (m *preserving) stray(e *event) float64 {
 	p := usual.flat(e.port)*0.99 + anywhere.flat(e.port)*0.01
@@ -94,8 +126,13 @@ func (m *preserving) stray(e *event) float64 {
 }
 
 func (m *preserving) step(e *event) float64 {
+	want := m.want(e)
+	m.used[e.port] = true
+	if want == 0 {
+		return usual.flat(e.port) + 1e-9
+	}
 	fit := 0.0
-	if e.port == e.local {
+	if e.port == want {
 		fit = 1
 	}
 	p, _ := m.mix(fit, m.stray(e))
@@ -103,8 +140,13 @@ func (m *preserving) step(e *event) float64 {
 }
 
 func (m *preserving) spread(e *event, w float64, s *scratch) {
+	want := m.want(e)
+	if want == 0 {
+		s.stretch(usual.lo, usual.hi, both, w)
+		return
+	}
 	e0 := m.p()
-	s.point(e.local, w*(1-e0))
+	s.point(want, w*(1-e0))
 	w *= e0 / 2
 	s.stretch(usual.lo, usual.hi, both, w*0.99)
 	s.stretch(anywhere.lo, anywhere.hi, both, w*0.01)
@@ -114,13 +156,18 @@ func (m *preserving) spread(e *event, w float64, s *scratch) {
 }
 
 func (m *preserving) fits(e *event) string {
-	if e.port != e.local {
+	switch want := m.want(e); {
+	case want == 0:
+		return "any port, as the local port is taken"
+	case want != e.port:
 		return ""
+	case want == e.local:
+		return "the local port itself"
 	}
-	return "the local port itself"
+	return fmt.Sprintf("the next after local port %d, which is taken", e.local)
 }
 
-// offset gives out the local port plus a constant, modulo 65536.
+// offset gives out the local port plus a constant, wrapped around in the usual range.
 type offset struct {
 	misfit
 	known bool
@@ -130,7 +177,7 @@ type offset struct {
 func newOffset() *offset { return &offset{misfit: misfit{0.1, 5}} }
 
 func (m *offset) step(e *event) float64 {
-	k := mod(e.port-e.local, nPorts)
+	k := mod(e.port-e.local, usual.size())
 	if !m.known {
 		m.known, m.k = true, k
 		if k == 0 {
@@ -154,19 +201,19 @@ func (m *offset) spread(e *event, w float64, s *scratch) {
 		s.stretch(usual.lo, usual.hi, both, w)
 		return
 	}
-	s.point(mod(e.local+m.k, nPorts), w*(1-m.p()))
+	s.point(usual.wrap(e.local+m.k), w*(1-m.p()))
 	s.stretch(anywhere.lo, anywhere.hi, both, w*m.p())
 }
 
 func (m *offset) value() int {
-	if m.k > nPorts/2 {
-		return m.k - nPorts
+	if m.k > usual.size()/2 {
+		return m.k - usual.size()
 	}
 	return m.k
 }
 
 func (m *offset) fits(e *event) string {
-	if !m.known || mod(e.port-e.local, nPorts) != m.k {
+	if !m.known || mod(e.port-e.local, usual.size()) != m.k {
 		return ""
 	}
 	return fmt.Sprintf("local port %d %s", e.local, signed(m.value()))

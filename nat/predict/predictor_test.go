@@ -61,6 +61,10 @@ func TestClass(t *testing.T) {
 			name: "preserving", obs: []Observation{seen(0, 40000, 1, 40000), seen(1, 40001, 2, 40001)}, target: Target{Local: local(41000)},
 			alloc: Preserving, atLeast: 0.999, words: "local port", best: 41000, bestP: 0.95,
 		}, {
+			name: "preserving, then the next port",
+			obs:  []Observation{seen(0, 40000, 1, 40000), seen(1, 40000, 2, 40001), seen(2, 42000, 1, 42000), seen(3, 42000, 2, 42001)}, target: Target{Local: local(42000)},
+			alloc: Preserving, atLeast: 0.9, words: "or the next free one", best: 42002, bestP: 0.6,
+		}, {
 			name: "endpoint-independent, one observation, same local port", obs: []Observation{seen(0, 40000, 1, 51234)}, target: Target{Local: local(40000)},
 			alloc: Sequential, mapping: EndpointIndependent, best: 51234, bestP: 0.4,
 		}, {
@@ -485,7 +489,7 @@ func TestExchangeable(t *testing.T) {
 func TestManyObservations(t *testing.T) {
 	var obs []Observation
 	for i := range 3000 {
-		obs = append(obs, seen(float64(i), uint16(10000+i*i%5000), byte(1+i%3), uint16(2000+i)))
+		obs = append(obs, seen(float64(i), uint16(10000+(i*7919>>4)%5000), byte(1+i%3), uint16(2000+i)))
 	}
 	p, d := next(t, obs, Target{Local: local(999)})
 	if len(p.Observations()) != maxObservations || p.Observations()[0].External.Port() != uint16(2000+3000-maxObservations) {

@@ -15,6 +15,9 @@ var mappingPrior = [...]float64{EndpointIndependent: 0.50, AddressDependent: 0.1
 // allocationPrior is the weight of each way to allocate.
 var allocationPrior = [...]float64{Preserving: 0.34, Offset: 0.04, Sequential: 0.28, Clock: 0.03, Block: 0.08, Band: 0.06, Random: 0.17}
 
+// collisionPrior is the weight of what a preserving NAT does on a collision.
+var collisionPrior = [...]float64{overload: 0.40, nextFree: 0.35, draw: 0.25}
+
 // Counters: who shares one, and by how much it advances.
 var (
 	counterPrior = [...]float64{Global: 0.78, PerHost: 0.14, PerAddress: 0.02, PerEndpoint: 0.06}
@@ -44,18 +47,21 @@ var blockSizes = []struct{ size, origin int }{
 	{64, 0}, {128, 0}, {256, 0}, {512, 0}, {1024, 0}, {2048, 0}, {2048, 1024}, {4096, 0}, {4096, 1024}, {8192, 0}, {8192, 1024},
 }
 
-const (
-	blockShare = 0.25 // of the counters: inside a block
-	idleShare  = 0.40 // of the counters: nobody else uses them
+const blockShare = 0.25 // of the counters: inside a block
+
+// Load on a counter.
+var (
+	loadPrior = [...]float64{idle: 0.40, steady: 0.45, bursts: 0.15}
+	// The mean rates, per second, that the Gamma priors are made for; their shape is
+	// 1/2, so the rate may well be far from the mean.
+	steadyRates = [...]float64{0.1, 1, 10, 100, 1000}
+	burstRates  = [...]float64{0.3, 3}
 )
 
-// loads are the mean rates of cross traffic, in mappings per second, that the
-// Gamma priors (shape 1/2: the rate may well be far from the mean) are made for.
-var loads = [...]float64{0.1, 1, 10, 100, 1000}
-
 const (
-	loadShape = 0.5
-	forget    = 0.95 // how much of what was known of the load is kept at each observation
+	loadShape              = 0.5
+	burstEnds, burstGoesOn = 1, 5 // Beta distribution: bursts of about 5, perhaps many more
+	forget                 = 0.95 // how much of what was known of the load is kept at each observation
 )
 
 // Clocks: how far a port lies from where the clock says, and how fast it may run.

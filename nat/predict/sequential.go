@@ -16,9 +16,10 @@ type sequential struct {
 	origin int
 	parity bool // skips ports that have not the local port's parity (delta 1 or -1)
 
-	idle bool    // nobody else takes ports
+	load load
 	mean float64 // of the others' rate, beforehand
 	a, b float64 // Gamma distribution of the others' rate: shape, and rate in seconds
+	c, d float64 // bursts: Beta distribution of the chance that a burst ends with a mapping
 }
 
 // within is the range that the counter which gave out port runs through.
@@ -67,20 +68,69 @@ func (m *sequential) others(prev, local, port int) (k int, share float64) {
 // elapsed is the time in which others could take ports.
 func elapsed(e, prev *event) float64 { return max(e.t-prev.t, resolution.Seconds()) }
 
-// taken is the probability that others made k mappings in dt seconds: negative
-// binomial, as the mean of Poisson over the Gamma distribution of the rate.
+// load is what others do to a counter.
+type load uint8
+
+const (
+	idle   load = iota // nothing
+	steady             // mappings come one by one, at a rate: Poisson
+	bursts             // several at once: bursts are Poisson, their sizes geometric
+	nLoads
+)
+
+// gamma0 is the probability of no event in dt seconds, if their rate has the Gamma
+// distribution a, b.
+func gamma0(a, b, dt float64) float64 { return math.Exp(-a * math.Log1p(dt/b)) }
+
+// taken is the probability that others made k mappings in dt seconds.
 func (m *sequential) taken(k int, dt float64) float64 {
-	if m.idle {
+	switch m.load {
+	case idle:
 		if k == 0 {
 			return 1
 		}
 		return 0
+	case bursts:
+		none := gamma0(m.a, m.b, dt)
+		if k == 0 {
+			return none
+		}
+		// If several bursts are due their sum is taken as one that is so many
+		// times larger.
+		scale := max(1, m.a/m.b*dt)
+		return (1 - none) * m.size(int(float64(k-1)/scale)+1) / scale
 	}
+	// Negative binomial: the mean of Poisson over the Gamma distribution of the rate.
 	x := float64(k)
 	g1, _ := math.Lgamma(x + m.a)
 	g2, _ := math.Lgamma(m.a)
 	g3, _ := math.Lgamma(x + 1)
-	return math.Exp(g1 - g2 - g3 + m.a*math.Log(m.b/(m.b+dt)) + x*math.Log(dt/(m.b+dt)))
+	return math.Exp(g1 - g2 - g3 + x*math.Log(dt/(m.b+dt)) - m.a*math.Log1p(dt/m.b))
+}
+
+// size is the probability of a burst of k mappings: the mean of the geometric
+// distribution over the Beta distribution of its parameter.
+func (m *sequential) size(k int) float64 {
+	x := float64(k)
+	g1, _ := math.Lgamma(m.d + x - 1)
+	g2, _ := math.Lgamma(m.c + m.d + x)
+	g3, _ := math.Lgamma(m.c + m.d)
+	g4, _ := math.Lgamma(m.d)
+	return m.c * math.Exp(g1-g2+g3-g4)
+}
+
+// learn takes in that others made k mappings in dt seconds, as far as share.
+func (m *sequential) learn(k int, dt, share float64) {
+	m.a, m.b = forget*m.a, forget*m.b+share*dt
+	switch {
+	case m.load == steady:
+		m.a += share * float64(k)
+	case k > 0:
+		scale := max(1, m.a/m.b*dt)
+		m.a += share * scale
+		m.c, m.d = forget*m.c+share, forget*m.d+share*(float64(k)/scale-1)
+		m.d = max(m.d, 0.1)
+	}
 }
 
 func (m *sequential) step(e *event) float64 {
@@ -100,12 +150,8 @@ func (m *sequential) step(e *event) float64 {
 		fit = m.taken(k, dt) * share
 	}
 	p, fitted := m.mix(fit, anywhere.flat(e.port))
-	if !m.idle {
-		m.a, m.b = forget*m.a, forget*m.b
-		if k >= 0 {
-			m.a += fitted * float64(k)
-		}
-		m.b += fitted * dt
+	if m.load != idle && k >= 0 {
+		m.learn(k, dt, fitted)
 	}
 	return p
 }
@@ -137,8 +183,12 @@ func (m *sequential) spread(e *event, w float64, s *scratch) {
 		at = func(k int) int { return in.wrap(prev.port + m.delta*(first+2*k)) }
 		room /= 2
 	}
-	if m.idle {
+	if m.load == idle {
 		s.point(at(0), w)
+		return
+	}
+	if m.load == bursts {
+		m.spreadBursts(elapsed(e, prev), w, at, min(room, 4096), in, s)
 		return
 	}
 	// From the most probable number outwards, with the ratio of neighbours.
@@ -173,19 +223,36 @@ func (m *sequential) spread(e *event, w float64, s *scratch) {
 	}
 }
 
-// load is the others' rate in mappings per second: mean, and an interval that
-// holds it with 90 %.
-func (m *sequential) load() (mean, lo, hi float64) {
-	if m.idle || m.a <= 0 {
+// spreadBursts is spread for bursts: beyond room mappings all ports are alike.
+func (m *sequential) spreadBursts(dt, w float64, at func(k int) int, room int, in span, s *scratch) {
+	rest := 1.0
+	for k := 0; k < room && rest*w > 1e-9; k++ {
+		p := m.taken(k, dt)
+		s.point(at(k), w*p)
+		rest -= p
+	}
+	if rest > 0 {
+		s.stretch(in.lo, in.hi, both, w*rest)
+	}
+}
+
+// rate is the others' rate in mappings per second: mean, and an interval that
+// holds it with 90 % (for bursts: as far as their frequency goes).
+func (m *sequential) rate() (mean, lo, hi float64) {
+	if m.load == idle || m.a <= 0 {
 		return 0, 0, 0
+	}
+	each := 1.0
+	if m.load == bursts {
+		each = (m.c + m.d) / m.c // near the mean of the sizes, which need not exist
 	}
 	// Wilson and Hilferty 1931: the cube root of a Gamma variable is nearly normal.
 	cube := func(z float64) float64 {
 		v := 1 / (9 * m.a)
 		x := max(0, 1-v+z*math.Sqrt(v))
-		return m.a * x * x * x / m.b
+		return m.a * x * x * x / m.b * each
 	}
-	return m.a / m.b, cube(-1.645), cube(1.645)
+	return m.a / m.b * each, cube(-1.645), cube(1.645)
 }
 
 func (m *sequential) fits(e *event) string {
@@ -194,7 +261,7 @@ func (m *sequential) fits(e *event) string {
 		return ""
 	}
 	k, share := m.others(prev.port, e.local, e.port)
-	if k < 0 || m.idle && k > 0 || m.taken(k, elapsed(e, prev))*share < 1e-6 {
+	if k < 0 || m.taken(k, elapsed(e, prev))*share < 1e-6 {
 		return ""
 	}
 	text := fmt.Sprintf("%d %s", prev.port, signed(e.port-prev.port))
