@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 func burn() {
 	parent := os.Getppid()
 	for end := time.Now().Add(burnTime); time.Now().Before(end) && os.Getppid() == parent; {
-		for i := 0; i < 1_000_000; i++ {
+		for range 1_000_000 {
 			// The load.
 		}
 	}
@@ -77,7 +77,7 @@ func burnGoroutines(*testing.B) func() {
 	for range runtime.GOMAXPROCS(0) {
 		go func() {
 			for !stop.Load() && time.Now().Before(end) {
-				for i := 0; i < 1_000_000; i++ {
+				for range 1_000_000 {
 					// The load.
 				}
 			}
