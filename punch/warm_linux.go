@@ -28,7 +28,7 @@ func (a *attempt) warmUp(ctx context.Context) time.Duration {
 	if a.raw == nil || time.Until(a.plan.At) < warmUp {
 		return 0
 	}
-	probe := probePacket(a.plan.Local.Addr(), a.plan.Remote.Addr())
+	probe := probePacket(a.plan.Local.Addr(), a.plan.Remote.Addr(), a.wire.probeID)
 	bias := timing.NewBias()
 	var called time.Time
 	var s sighting
@@ -39,7 +39,11 @@ func (a *attempt) warmUp(ctx context.Context) time.Duration {
 			break
 		}
 		if i == coldProbes {
-			a.wire.probe = func(stamp time.Time) { bias.Add(stamp.Sub(called)) }
+			a.wire.probe = func(stamp time.Time) {
+				if d := stamp.Sub(called); d > 0 { // else the one before, seen late
+					bias.Add(d)
+				}
+			}
 		}
 		called = time.Now()
 		if a.raw.Send(probe) != nil {
@@ -53,18 +57,20 @@ func (a *attempt) warmUp(ctx context.Context) time.Duration {
 	return bias.Median()
 }
 
-// probePacket is an IP packet without payload, protocol 253 (RFC 3692), TTL 1.
-func probePacket(src, dst netip.Addr) []byte {
+// probePacket is an IP packet of protocol 253 (RFC 3692) and TTL 1, whose
+// payload tells it from those of other processes.
+func probePacket(src, dst netip.Addr, id [8]byte) []byte {
+	var p []byte
 	if src.Is4() {
-		p := make([]byte, 20)
-		p[0], p[3], p[8], p[9] = 0x45, 20, probeTTL, probeProtocol // the kernel fills in the checksum, raw(7)
+		p = make([]byte, 20, 20+len(id))
+		p[0], p[3], p[8], p[9] = 0x45, 20+byte(len(id)), probeTTL, probeProtocol // the kernel fills in the checksum, raw(7)
 		copy(p[12:], src.AsSlice())
 		copy(p[16:], dst.AsSlice())
-		return p
+	} else {
+		p = make([]byte, 40, 40+len(id))
+		p[0], p[5], p[6], p[7] = 0x60, byte(len(id)), probeProtocol, probeTTL
+		copy(p[8:], src.AsSlice())
+		copy(p[24:], dst.AsSlice())
 	}
-	p := make([]byte, 40)
-	p[0], p[6], p[7] = 0x60, probeProtocol, probeTTL
-	copy(p[8:], src.AsSlice())
-	copy(p[24:], dst.AsSlice())
-	return p
+	return append(p, id[:]...)
 }

@@ -1,7 +1,10 @@
 package punch
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"golang.org/x/net/bpf"
@@ -26,8 +29,10 @@ type wire struct {
 	live  *capture.Live
 	plan  *Plan
 	log   []record
-	limit bool // packets beyond logLimit were seen and not kept
-	probe func(stamp time.Time)
+	limit bool                  // packets beyond logLimit were seen and not kept
+	probe func(stamp time.Time) // is told when one of our probes was seen leaving
+	// probeID ends our probes.
+	probeID [8]byte
 }
 
 // sighting is one packet of the flow, valid until the next look.
@@ -53,7 +58,9 @@ func openWire(plan *Plan) (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &wire{live: live, plan: plan, log: make([]record, 0, logPrealloc)}, nil
+	w := &wire{live: live, plan: plan, log: make([]record, 0, logPrealloc)}
+	binary.NativeEndian.PutUint64(w.probeID[:], rand.Uint64())
+	return w, nil
 }
 
 // probeFilter accepts the warm-up packets and leaves all others to the
@@ -100,7 +107,7 @@ func (w *wire) classify(p *capture.Packet, s *sighting) bool {
 		return false
 	}
 	if s.out {
-		if w.probe != nil {
+		if w.probe != nil && bytes.HasSuffix(p.Data, w.probeID[:]) {
 			w.probe(p.Time)
 		}
 		return false

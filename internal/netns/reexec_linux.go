@@ -24,6 +24,9 @@ func Isolated(cmd *exec.Cmd) {
 	attr := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if !hasSysAdmin() {
 		attr.Cloneflags |= unix.CLONE_NEWUSER
+		// A program with file capabilities runs undumpable, and then only root may
+		// write its children's uid_map (proc(5), user_namespaces(7)).
+		_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
 	}

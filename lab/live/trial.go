@@ -100,7 +100,8 @@ func (t *Trial) Lead() time.Duration {
 	return trialLead
 }
 
-// Run makes the trial. The error is about the lab; that a punch failed is a
+// Run makes the trial. Trials may run at the same time in one lab, with ports of
+// their own; one that uses ports again wants Lab.ResetCount before. The error is about the lab; that a punch failed is a
 // result. Both processes have ended when Run returns; ctx ends them early.
 func (t *Trial) Run(ctx context.Context, l *Lab) (*TrialResult, error) {
 	if len(t.Command) == 0 {
