@@ -85,10 +85,7 @@ func (r *Repair) warm() error {
 	if err := attachDrop(r.fd); err != nil {
 		return err
 	}
-	if err := r.pretend(r.fd); err != nil {
-		return err
-	}
-	return disconnect(r.fd)
+	return errors.Join(r.pretend(r.fd), disconnect(r.fd))
 }
 
 // pretend is continueFlow with made-up numbers. It reads what the route takes.
