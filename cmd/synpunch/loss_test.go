@@ -49,7 +49,7 @@ func TestLoss(t *testing.T) {
 					return
 				}
 				defer l.Close()
-				side := live.Side{Engine: engine}
+				side := live.Side{Engine: engine, Args: []string{"--rt"}}
 				r, err := (&live.Trial{
 					Command: command, Dir: t.TempDir(), At: time.Now().Add(leadTime), Bytes: bytes, A: side, B: side,
 				}).Run(t.Context(), l)
