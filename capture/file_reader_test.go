@@ -40,7 +40,7 @@ type ngOpt struct {
 func (f *ngFile) block(typ uint32, body []byte, opts ...ngOpt) {
 	o := f.order
 	for len(body)%4 != 0 {
-		body = append(body[:len(body):len(body)], 0)
+		body = append(slices.Clip(body), 0)
 	}
 	for _, opt := range opts {
 		body = o.AppendUint16(body, opt.code)

@@ -160,17 +160,25 @@ func (c *Config) check() error {
 // until the next call of Next or Poll. It returns the error of ctx, wrapped, when
 // that ends first, and net.ErrClosed, wrapped, after Close. ENETDOWN says
 // that the interface went down: call Next again to go on when it comes up.
-func (l *Live) Next(ctx context.Context) (p Packet, err error) {
-	err = l.rx.next(ctx, &p)
-	return p, err
+func (l *Live) Next(ctx context.Context) (Packet, error) {
+	p := l.rx.poll() // the common case, without the cost of watching ctx
+	if p == nil {
+		var err error
+		if p, err = l.rx.next(ctx); err != nil {
+			return Packet{}, err
+		}
+	}
+	return *p, nil
 }
 
 // Poll returns a packet if there is one. It makes no system call and no
 // allocation: a thread may spin on it. Its Data are valid until the next call of
 // Next or Poll. After Close there is never one.
-func (l *Live) Poll() (p Packet, ok bool) {
-	ok = l.rx.poll(&p)
-	return p, ok
+func (l *Live) Poll() (Packet, bool) {
+	if p := l.rx.poll(); p != nil {
+		return *p, true
+	}
+	return Packet{}, false
 }
 
 // Wait waits until Poll has a packet to return, which it answers with true, or

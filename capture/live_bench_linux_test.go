@@ -318,9 +318,10 @@ func BenchmarkCaptureFullRate(b *testing.B) {
 				b.ReportMetric(1-float64(min(c.packets, sent))/float64(sent), "loss")
 				perPacket[arm.name] = float64(c.cpu.Nanoseconds()) / float64(c.packets)
 				b.ReportMetric(perPacket[arm.name], "cpu-ns/packet")
-				if lib := perPacket["libpcap"]; arm.name == "libpcap" && lib > 0 {
-					b.ReportMetric(perPacket["ours"]/lib, "ours/libpcap")
-					b.ReportMetric(perPacket["ours-to-file"]/lib, "ours-to-file/libpcap")
+				for _, name := range []string{"ours", "ours-to-file"} {
+					if mine, lib := perPacket[name], perPacket["libpcap"]; arm.name == "libpcap" && mine > 0 && lib > 0 {
+						b.ReportMetric(mine/lib, name+"/libpcap")
+					}
 				}
 				b.ReportMetric(0, "ns/op")
 			})

@@ -296,13 +296,10 @@ func htons(v uint16) uint16 {
 	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
 }
 
-func (r *ring) next(ctx context.Context, p *Packet) error {
-	// The common case, without the cost of watching ctx.
-	if r.poll(p) {
-		return nil
-	}
+// next waits for a packet when poll has none.
+func (r *ring) next(ctx context.Context) (*Packet, error) {
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("capture: next: %w", err)
+		return nil, fmt.Errorf("capture: next: %w", err)
 	}
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, r.signal)
@@ -310,11 +307,11 @@ func (r *ring) next(ctx context.Context, p *Packet) error {
 	}
 	for {
 		_, err := r.waitFor(ctx, time.Time{})
-		if r.poll(p) {
-			return nil
+		if p := r.poll(); p != nil {
+			return p, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
 }
@@ -479,29 +476,29 @@ func (r *ring) ready() bool {
 	return atomic.LoadUint32(&r.frame().Status)&unix.TP_STATUS_USER != 0
 }
 
-// poll hands out the next packet.
-func (r *ring) poll(p *Packet) bool {
-	if r.closed.Load() {
-		return false
+// poll hands out the next packet, valid until the next call; nil when there is
+// none.
+func (r *ring) poll() *Packet {
+	if r.closed.Load() || r.handed == len(r.batch) && !r.fill() {
+		return nil
 	}
-	if r.handed == len(r.batch) {
-		r.handed, r.batch = 0, r.batch[:0]
-		r.mu.Lock()
-		r.used = 0
-		if r.v3 {
-			r.takeBlocks()
-		} else {
-			r.takeFrame()
-		}
-		r.mu.Unlock()
-		if len(r.batch) == 0 {
-			return false
-		}
-		r.taken += len(r.batch)
-	}
-	*p = r.batch[r.handed]
 	r.handed++
-	return true
+	return &r.batch[r.handed-1]
+}
+
+// fill makes a new batch.
+func (r *ring) fill() bool {
+	r.handed, r.batch = 0, r.batch[:0]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.used = 0
+	if r.v3 {
+		r.takeBlocks()
+	} else {
+		r.takeFrame()
+	}
+	r.taken += len(r.batch)
+	return len(r.batch) > 0
 }
 
 func (r *ring) frame() *unix.Tpacket2Hdr {
