@@ -30,10 +30,11 @@ const (
 
 // Chosen by us.
 const (
-	// maxRounds bounds how often the drop filter is put back. One round in which
-	// nothing arrived within a microsecond suffices; what is still missing after
-	// the last comes again by the peer's retransmission.
-	maxRounds = 8
+	// maxRounds bounds how often the drop filter is put back. Nearly always one
+	// round does, in which nothing arrives within a microsecond. Each further one takes in all that
+	// has come before, and the peer may send no more than one window of early data,
+	// so that a few are enough for any peer.
+	maxRounds = 64
 	// catchUp is how long a segment may take from the packet socket's tap to the
 	// TCP socket before it counts as dropped. It is a few microseconds unless the
 	// processor was taken away in between, and a wrong guess costs time only.
@@ -62,7 +63,7 @@ func (r *Repair) prepare() error {
 		err = raw.Control(func(fd uintptr) { r.fd = int(fd) }) // valid as long as r has conn
 	}
 	if err == nil {
-		err = disconnect(r.fd)
+		err = errors.Join(disconnect(r.fd), arm(r.fd))
 	}
 	if err == nil {
 		err = r.warm()
@@ -85,7 +86,7 @@ func (r *Repair) warm() error {
 	if err := attachDrop(r.fd); err != nil {
 		return err
 	}
-	return errors.Join(r.pretend(r.fd), disconnect(r.fd))
+	return errors.Join(r.pretend(r.fd), disconnect(r.fd), arm(r.fd))
 }
 
 // pretend is continueFlow with made-up numbers. It reads what the route takes.
@@ -143,7 +144,21 @@ func enterRepair(fd int, local netip.AddrPort, iface string) error {
 	if err := bindToDevice(fd, iface); err != nil {
 		return err
 	}
-	return bind(fd, local)
+	if err := bind(fd, local); err != nil {
+		return err
+	}
+	return arm(fd)
+}
+
+// arm does in CLOSE what continueFlow relies on.
+func arm(fd int) error {
+	if err := selectQueue(fd, tcpSendQueue); err != nil {
+		return err
+	}
+	// connect computes the segment size from the route and TCP_MAXSEG (tcp_sync_mss),
+	// and nothing does so after TCP_REPAIR_OPTIONS until the path MTU changes.
+	// Without TCP_MAXSEG it would be 536 bytes, less the options.
+	return limitMSS(fd, maxMaxSeg)
 }
 
 func repairMode(fd, mode int) error {
@@ -197,25 +212,23 @@ func (r *Repair) install(t *rawtcp.Transfer, late func(rawtcp.Seq) []byte) (*net
 	return c, nil
 }
 
-// continueFlow puts a bound socket in repair mode into the flow's state, as far
-// as it has been acknowledged. The filter stays.
+// continueFlow puts an armed socket into the flow's state, as far as it has been
+// acknowledged. The filter stays.
 func (r *Repair) continueFlow(fd int, t *rawtcp.Transfer) error {
 	// TCP_QUEUE_SEQ works in CLOSE only.
-	if err := setQueueSeq(fd, tcpSendQueue, t.SndNxt); err != nil {
+	if err := setQueueSeq(fd, t.SndNxt); err != nil {
 		return err
 	}
-	if err := setQueueSeq(fd, tcpRecvQueue, t.RcvNxt.Add(-len(t.Data))); err != nil {
+	if err := selectQueue(fd, tcpRecvQueue); err != nil {
 		return err
 	}
-	// connect computes the segment size from the route and TCP_MAXSEG (tcp_sync_mss),
-	// and nothing does so after TCP_REPAIR_OPTIONS until the path MTU changes.
-	// Without TCP_MAXSEG it would be 536 bytes, less the options.
-	mss := maxMaxSeg
+	if err := setQueueSeq(fd, t.RcvNxt.Add(-len(t.Data))); err != nil {
+		return err
+	}
 	if int(t.PeerMSS) < r.routeMSS {
-		mss = int(t.PeerMSS)
-	}
-	if err := limitMSS(fd, uint16(mss)); err != nil {
-		return err
+		if err := limitMSS(fd, t.PeerMSS); err != nil {
+			return err
+		}
 	}
 	if !t.WScaleOK {
 		// connect also chooses our window shift, by the largest receive buffer,
@@ -244,10 +257,11 @@ func (r *Repair) continueFlow(fd int, t *rawtcp.Transfer) error {
 	return setRepairWindow(fd, t) // last: it wants rcv_wup not above rcv_nxt
 }
 
-func setQueueSeq(fd, queue int, seq rawtcp.Seq) error {
-	if err := setInt(fd, "TCP_REPAIR_QUEUE", unix.SOL_TCP, unix.TCP_REPAIR_QUEUE, queue); err != nil {
-		return err
-	}
+func selectQueue(fd, queue int) error {
+	return setInt(fd, "TCP_REPAIR_QUEUE", unix.SOL_TCP, unix.TCP_REPAIR_QUEUE, queue)
+}
+
+func setQueueSeq(fd int, seq rawtcp.Seq) error {
 	return setInt(fd, "TCP_QUEUE_SEQ", unix.SOL_TCP, unix.TCP_QUEUE_SEQ, int(int32(seq)))
 }
 
@@ -291,8 +305,11 @@ func setRepairOptions(fd int, t *rawtcp.Transfer) error {
 // setRepairWindow fills in struct tcp_repair_window. Without it snd_wnd is 0
 // and the first data wait for a window probe.
 func setRepairWindow(fd int, t *rawtcp.Transfer) error {
+	// What late acknowledges may promise up to a unit of the scale more than the
+	// transfer says, because windows are rounded up.
+	rcvWnd := t.RcvWnd + 1<<t.RcvWScale - 1
 	b := make([]byte, 0, 5*4)
-	for _, v := range [...]uint32{uint32(t.SndWl1), t.SndWnd, max(t.MaxWnd, t.SndWnd), t.RcvWnd, uint32(t.RcvWup)} {
+	for _, v := range [...]uint32{uint32(t.SndWl1), t.SndWnd, max(t.MaxWnd, t.SndWnd), rcvWnd, uint32(t.RcvWup)} {
 		b = binary.NativeEndian.AppendUint32(b, v)
 	}
 	if err := unix.SetsockoptString(fd, unix.SOL_TCP, unix.TCP_REPAIR_WINDOW, string(b)); err != nil {
@@ -305,6 +322,9 @@ func setRepairWindow(fd int, t *rawtcp.Transfer) error {
 // segment may be on its way to the socket: the kernel puts the bytes where the
 // queue ends at that moment (tcp_send_rcvq).
 func push(fd int, seq rawtcp.Seq, data []byte) error {
+	if len(data) == 0 {
+		return nil
+	}
 	end := seq.Add(len(data))
 	for len(data) > 0 {
 		n, err := unix.SendmsgN(fd, data, nil, nil, unix.MSG_NOSIGNAL)
@@ -345,23 +365,28 @@ func (r *Repair) letIn(rcvNxt rawtcp.Seq, late func(rawtcp.Seq) []byte) error {
 	if late == nil {
 		return detachDrop(r.fd)
 	}
-	for r.rounds = 1; ; r.rounds++ {
-		if data := late(rcvNxt); len(data) > 0 {
-			if err := push(r.fd, rcvNxt, data); err != nil {
-				return err
-			}
+	for r.rounds = 1; r.rounds <= maxRounds; r.rounds++ {
+		data := late(rcvNxt)
+		if err := push(r.fd, rcvNxt, data); err != nil {
+			return err
 		}
+		rcvNxt = rcvNxt.Add(len(data))
 		if err := detachDrop(r.fd); err != nil {
 			return err
 		}
+		if len(late(rcvNxt)) == 0 {
+			return nil
+		}
 		missing, err := r.missing(late)
-		if err != nil || !missing || r.rounds == maxRounds {
+		if err != nil || !missing {
 			return err
 		}
 		if rcvNxt, err = r.shut(); err != nil {
 			return err
 		}
 	}
+	// The caller has acknowledged what is missing: nobody would send it again.
+	return fmt.Errorf("%w: after %d rounds there is still something on its way", ErrDesync, maxRounds)
 }
 
 // missing reports whether late has bytes that the kernel does not get by itself.

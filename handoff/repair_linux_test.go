@@ -267,8 +267,8 @@ func TestInstallUnderFire(t *testing.T) {
 		flows = 30
 	}
 	for i := range flows {
-		size := []int{1, 100, 1400}[i%3] // bytes a segment
-		count := min(600, 60000/size)
+		size := []int{1, 110, 1460 - 60}[i%3] // bytes a segment
+		count := min(600, 64240/size)         // all of the window, at most
 		gap := time.Duration(i%16) * time.Microsecond
 		rounds[underFire(t, w, i%2 == 1, size, count, i*7%200, gap)]++
 	}
@@ -295,7 +295,7 @@ func underFire(t *testing.T, w *wire, v6 bool, size, count, head int, gap time.D
 		t.Fatal(err)
 	}
 	defer r.Close()
-	a := newOpener(t, rawtcp.HandshakeConfig{Local: local, Remote: remote, WScale: 7})
+	a := newOpener(t, rawtcp.HandshakeConfig{Local: local, Remote: remote, WScale: uint8(head % 15)})
 	b := w.newOpenerB(t, rawtcp.HandshakeConfig{Local: remote, Remote: local, WScale: 7})
 	defer a.close()
 	defer b.close()
