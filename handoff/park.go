@@ -109,17 +109,13 @@ func (p *Parked) Poll() (done bool, err error) { return p.poll() }
 // Wait waits until the flow is established, fails (as Poll says), or ctx ends.
 func (p *Parked) Wait(ctx context.Context) error { return p.wait(ctx) }
 
-// Conn gives the established socket to the caller; p is then closed.
-func (p *Parked) Conn() (*net.TCPConn, error) {
-	c, err := p.conn()
-	if err == nil {
-		p.Close()
-	}
-	return c, err
-}
+// Conn gives the established socket to the caller. What is left of p is a packet
+// socket, which takes the kernel some milliseconds to close: call Close when
+// there is time, in another goroutine for example.
+func (p *Parked) Conn() (*net.TCPConn, error) { return p.conn() }
 
 // Close gives the flow up. In SYN-SENT it sends nothing; if the peer knows the
-// flow already it is told by a RST. After Conn it does nothing.
+// flow already it is told by a RST. After Conn it leaves the connection alone.
 func (p *Parked) Close() error {
 	err := p.abort()
 	if cerr := closeFD(&p.capture); err == nil {

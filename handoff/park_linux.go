@@ -34,10 +34,8 @@ func (p *Parked) prepare() error {
 	if p.remote.Addr().IsLoopback() || isLocal(p.remote.Addr()) {
 		return fmt.Errorf("remote address %v is this host's own: its SYN cannot be held back", p.remote.Addr())
 	}
-	if !p.local.Addr().Is4() {
-		if err := checkNoSegmentRouting(); err != nil {
-			return err
-		}
+	if err := checkLoopback(p.local.Addr().Is4()); err != nil {
+		return err
 	}
 	if p.cfg.MSS == 0 {
 		mss, err := routeMSS(p.local.Addr(), p.remote.Addr(), p.cfg.Interface)
@@ -255,17 +253,22 @@ func withoutRouting(pkt []byte, dst netip.Addr) []byte {
 	return append(pkt[:ipv6Header], pkt[ipv6Header+segmentHeader:]...)
 }
 
-// checkNoSegmentRouting makes sure that a packet with our routing header goes
-// no further than lo: a host that takes part in segment routing there would
-// send it on.
-func checkNoSegmentRouting() error {
-	for _, name := range []string{"all", "lo"} {
-		b, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + name + "/seg6_enabled")
-		if err != nil || strings.TrimSpace(string(b)) == "0" {
-			return nil // ipv6_srh_rcv wants both; a kernel without the sysctl refuses the header itself
-		}
+// checkLoopback makes sure that the SYN goes no further than lo: two unusual
+// settings of a router would make the kernel send it on.
+func checkLoopback(v4 bool) error {
+	on := func(name string) bool {
+		b, err := os.ReadFile("/proc/sys/net/" + name)
+		return err == nil && strings.TrimSpace(string(b)) != "0"
 	}
-	return errors.New("segment routing is enabled on lo, so the IPv6 SYN cannot be held back there: 'sysctl -w net.ipv6.conf.lo.seg6_enabled=0'")
+	switch {
+	case v4 && on("ipv4/conf/lo/forwarding") && (on("ipv4/conf/lo/accept_local") || on("ipv4/conf/all/accept_local")):
+		// fib_validate_source lets our own source address pass.
+		return errors.New("accept_local is on for lo and packets are forwarded, so the SYN cannot be held back there: 'sysctl -w net.ipv4.conf.all.accept_local=0 net.ipv4.conf.lo.accept_local=0'")
+	case !v4 && on("ipv6/conf/lo/seg6_enabled") && on("ipv6/conf/all/seg6_enabled"):
+		// ipv6_srh_rcv wants both. A kernel without the settings refuses the header itself.
+		return errors.New("segment routing is on for lo, so the IPv6 SYN cannot be held back there: 'sysctl -w net.ipv6.conf.lo.seg6_enabled=0'")
+	}
+	return nil
 }
 
 // openLoopback opens a packet socket that sees the flow's SYN on lo.

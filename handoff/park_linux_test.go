@@ -106,6 +106,28 @@ func TestParkedSYNIsTheKernels(t *testing.T) {
 	}
 }
 
+// A host that forwards packets must not forward the parked SYN.
+func TestParkOnRouter(t *testing.T) {
+	if !testenv.Isolate(t) {
+		return
+	}
+	w := newWire(t)
+	setSysctl(t, "ipv4/ip_forward", "1")
+	setSysctl(t, "ipv6/conf/all/forwarding", "1")
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			local, remote := w.local(t, f.v6), netip.AddrPortFrom(w.addrB(f.v6), 9)
+			tp := w.arrivals(t, local, remote)
+			p, err := handoff.Park(testContext(t), local, remote, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Close()
+			nothing(t, tp, local, remote)
+		})
+	}
+}
+
 func TestParkOpens(t *testing.T) {
 	if !testenv.Isolate(t) {
 		return
@@ -472,17 +494,41 @@ func TestParkRefuses(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
-	t.Run("segment routing", func(t *testing.T) {
-		for _, name := range []string{"all", "lo"} {
-			file := "/proc/sys/net/ipv6/conf/" + name + "/seg6_enabled"
-			if err := os.WriteFile(file, []byte("1"), 0); err != nil {
-				t.Fatal(err)
+	for name, c := range map[string]struct {
+		v6  bool
+		set []string
+		say string
+	}{
+		"segment routing":      {true, []string{"ipv6/conf/all/seg6_enabled", "ipv6/conf/lo/seg6_enabled"}, "seg6_enabled=0"},
+		"own sources accepted": {false, []string{"ipv4/ip_forward", "ipv4/conf/all/accept_local"}, "accept_local=0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for i, file := range c.set {
+				p, err := handoff.PreparePark(netip.AddrPortFrom(w.addrA(c.v6), 4000), netip.AddrPortFrom(w.addrB(c.v6), 9), nil)
+				if err != nil {
+					t.Fatalf("after %d settings: %v", i, err)
+				}
+				p.Close()
+				setSysctl(t, file, "1")
 			}
-			defer os.WriteFile(file, []byte("0"), 0)
-		}
-		_, err := handoff.PreparePark(netip.AddrPortFrom(w.aAddr6, 4000), netip.AddrPortFrom(w.bAddr6, 9), nil)
-		if err == nil || !strings.Contains(err.Error(), "seg6_enabled=0") {
-			t.Errorf("%v", err)
-		}
-	})
+			_, err := handoff.PreparePark(netip.AddrPortFrom(w.addrA(c.v6), 4000), netip.AddrPortFrom(w.addrB(c.v6), 9), nil)
+			if err == nil || !strings.Contains(err.Error(), c.say) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// setSysctl changes a setting for the rest of the test.
+func setSysctl(t *testing.T, name, value string) {
+	t.Helper()
+	file := "/proc/sys/net/" + name
+	old, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(value), 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.WriteFile(file, old, 0) })
 }

@@ -676,26 +676,3 @@ func TestProbeRepair(t *testing.T) {
 		}
 	}
 }
-
-// without calls fn on a thread of its own that lacks capabilities.
-func without(fn func() error, capabilities ...uint) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends here
-		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-		var data [2]unix.CapUserData
-		if err := unix.Capget(&hdr, &data[0]); err != nil {
-			done <- err
-			return
-		}
-		for _, c := range capabilities {
-			data[0].Effective &^= 1 << c
-		}
-		if err := unix.Capset(&hdr, &data[0]); err != nil {
-			done <- err
-			return
-		}
-		done <- fn()
-	}()
-	return <-done
-}
