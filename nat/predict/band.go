@@ -24,25 +24,23 @@ func newBand(scope Scope) *band { return &band{scope: scope, groups: map[*event]
 // The sum over all ports of marginal(1, ...): what makes the prior a probability.
 var bandNorm = func() float64 {
 	n := float64(usual.size())
-	g, _ := math.Lgamma(n + 1)
-	return 2*g - n*math.Log(n)
+	g, _ := math.Lgamma(n + 2)
+	return 2*g - n*math.Log(n+2)
 }()
 
 // logMarginal is the logarithm of the integral, over the ranges that contain lo..hi, of
 // width^-n times the prior 1/width.
 func logMarginal(n, lo, hi int) float64 {
-	r, u, v := float64(hi-lo+1), float64(lo-usual.lo), float64(usual.hi-hi)
+	// A range may begin at any port from usual.lo to lo: lo-usual.lo+1 places.
+	r, u, v := float64(hi-lo+1), float64(lo-usual.lo+1), float64(usual.hi-hi+1)
 	// Antiderivative twice of w^-(n+1), at the four corners, with r taken out.
 	if n == 1 {
-		return math.Log(math.Log1p(u/r) + math.Log1p(v/r) - math.Log1p((u+v)/r) + tiny)
+		return math.Log(math.Log1p(u/r) + math.Log1p(v/r) - math.Log1p((u+v)/r))
 	}
 	k := float64(1 - n)
 	s := 1 - math.Pow(1+u/r, k) - math.Pow(1+v/r, k) + math.Pow(1+(u+v)/r, k)
-	return k*math.Log(r) - math.Log(float64(n)*float64(n-1)) + math.Log(s+tiny)
+	return k*math.Log(r) - math.Log(float64(n)*float64(n-1)) + math.Log(s)
 }
-
-// tiny keeps the logarithm finite where a range fills all of 'usual'.
-const tiny = 1e-12
 
 func (m *band) step(e *event) float64 {
 	port := min(max(e.port, usual.lo), usual.hi)

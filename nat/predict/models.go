@@ -275,10 +275,10 @@ type block struct {
 
 // around is the block that a port lies in.
 func around(port, size, origin int) span {
-	lo := origin + (port-origin)/size*size
 	if port < origin {
-		lo = 0
+		return span{1, origin - 1}
 	}
+	lo := origin + (port-origin)/size*size
 	return span{max(lo, 1), min(lo+size-1, nPorts-1)}
 }
 

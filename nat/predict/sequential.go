@@ -30,39 +30,33 @@ func (m *sequential) within(port int) span {
 	return m.span
 }
 
-// others is how many mappings others made if port follows prev; -1 if it cannot follow.
-// share is the share of the possibilities with that number which are this port.
-func (m *sequential) others(prev, local, port int) (k int, share float64) {
+// others is how many mappings others made if port follows prev, counted once round at
+// most; -1 if it cannot follow.
+func (m *sequential) others(prev, local, port int) int {
 	in := m.within(prev)
 	if !in.has(prev) || !in.has(port) {
-		return -1, 0
+		return -1
 	}
 	if m.parity && (port^local)&1 != 0 {
-		return -1, 0
+		return -1
 	}
-	step := abs(m.delta)
 	gap := port - prev
 	if m.delta < 0 {
 		gap = -gap
 	}
-	share = 1
-	wrapped := gap <= 0
-	if wrapped {
+	if gap <= 0 {
 		gap += in.size()
 	}
-	if m.parity {
+	switch step := abs(m.delta); {
+	case m.parity:
 		// The next port of the right parity is 1 or 2 away; each other mapping
 		// takes 2, as if it had the same parity.
-		return (gap - 1) / 2, 1
+		return (gap - 1) / 2
+	case gap%step != 0:
+		return -1
+	default:
+		return gap/step - 1
 	}
-	if gap%step != 0 {
-		if !wrapped {
-			return -1, 0
-		}
-		// Where a wide step lands after the wrap depends on the implementation.
-		return gap / step, 1 / float64(step)
-	}
-	return gap/step - 1, share
 }
 
 // elapsed is the time in which others could take ports.
@@ -97,8 +91,8 @@ func (m *sequential) taken(k int, dt float64) float64 {
 		}
 		// If several bursts are due their sum is taken as one that is so many
 		// times larger.
-		scale := max(1, m.a/m.b*dt)
-		return (1 - none) * m.size(int(float64(k-1)/scale)+1) / scale
+		scale := m.due(dt)
+		return (1 - none) * m.size((k-1)/scale+1) / float64(scale)
 	}
 	// Negative binomial: the mean of Poisson over the Gamma distribution of the rate.
 	x := float64(k)
@@ -106,6 +100,28 @@ func (m *sequential) taken(k int, dt float64) float64 {
 	g2, _ := math.Lgamma(m.a)
 	g3, _ := math.Lgamma(x + 1)
 	return math.Exp(g1 - g2 - g3 + x*math.Log(dt/(m.b+dt)) - m.a*math.Log1p(dt/m.b))
+}
+
+// due is how many bursts are expected in dt seconds, 1 or more.
+func (m *sequential) due(dt float64) int { return int(min(max(1, m.a/m.b*dt), nPorts)) }
+
+// mode is the most probable number of mappings that others make one by one in dt
+// seconds; 0 if they do not.
+func (m *sequential) mode(dt float64) int {
+	if m.load != steady || m.a <= 1 {
+		return 0
+	}
+	return int(min((m.a-1)*dt/m.b, nPorts))
+}
+
+// room is how many mappings bring a counter once round. One that has probably
+// been round is taken to be anywhere.
+func (m *sequential) room(in span) int {
+	n := in.size() / abs(m.delta)
+	if m.parity {
+		n /= 2
+	}
+	return n
 }
 
 // size is the probability of a burst of k mappings: the mean of the geometric
@@ -126,7 +142,7 @@ func (m *sequential) learn(k int, dt, share float64) {
 	case m.load == steady:
 		m.a += share * float64(k)
 	case k > 0:
-		scale := max(1, m.a/m.b*dt)
+		scale := float64(m.due(dt))
 		m.a += share * scale
 		m.c, m.d = forget*m.c+share, forget*m.d+share*(float64(k)/scale-1)
 		m.d = max(m.d, 0.1)
@@ -145,9 +161,13 @@ func (m *sequential) step(e *event) float64 {
 	}
 	dt := elapsed(e, prev)
 	fit := 0.0
-	k, share := m.others(prev.port, e.local, e.port)
-	if k >= 0 {
-		fit = m.taken(k, dt) * share
+	k := m.others(prev.port, e.local, e.port)
+	if in := m.within(prev.port); !in.has(prev.port) {
+		fit = anywhere.flat(e.port) // a stray one: the counter is lost until the next
+	} else if m.mode(dt) >= m.room(in) {
+		fit, k = in.flat(e.port), -1
+	} else if k >= 0 {
+		fit = m.taken(k, dt)
 	}
 	p, fitted := m.mix(fit, anywhere.flat(e.port))
 	if m.load != idle && k >= 0 {
@@ -170,34 +190,30 @@ func (m *sequential) spread(e *event, w float64, s *scratch) {
 	w *= 1 - m.p()
 	in := m.within(prev.port)
 	if !in.has(prev.port) {
-		s.stretch(in.lo, in.hi, both, w)
+		s.stretch(anywhere.lo, anywhere.hi, both, w)
 		return
 	}
 	at := func(k int) int { return in.wrap(prev.port + m.delta*(k+1)) }
-	room := in.size() / abs(m.delta)
+	room := m.room(in)
 	if m.parity {
 		first := 1
 		if (prev.port^e.local)&1 == 0 {
 			first = 2
 		}
 		at = func(k int) int { return in.wrap(prev.port + m.delta*(first+2*k)) }
-		room /= 2
 	}
 	if m.load == idle {
 		s.point(at(0), w)
 		return
 	}
 	if m.load == bursts {
-		m.spreadBursts(elapsed(e, prev), w, at, min(room, 4096), in, s)
+		m.spreadBursts(elapsed(e, prev), w, at, room, in, s)
 		return
 	}
 	// From the most probable number outwards, with the ratio of neighbours.
 	dt := elapsed(e, prev)
 	q := dt / (m.b + dt)
-	mode := 0
-	if m.a > 1 {
-		mode = int((m.a - 1) * q / (1 - q))
-	}
+	mode := m.mode(dt)
 	if mode >= room {
 		s.stretch(in.lo, in.hi, both, w) // once round or more
 		return
@@ -225,9 +241,21 @@ func (m *sequential) spread(e *event, w float64, s *scratch) {
 
 // spreadBursts is spread for bursts: beyond room mappings all ports are alike.
 func (m *sequential) spreadBursts(dt, w float64, at func(k int) int, room int, in span, s *scratch) {
-	rest := 1.0
-	for k := 0; k < room && rest*w > 1e-9; k++ {
-		p := m.taken(k, dt)
+	none := gamma0(m.a, m.b, dt)
+	s.point(at(0), w*none)
+	rest := 1 - none
+	scale := m.due(dt)
+	for k, size, p := 1, 0, 0.0; k < room && rest*w > 1e-9; k++ {
+		for n := (k-1)/scale + 1; size < n; size++ {
+			if size == 0 {
+				p = (1 - none) * m.size(1) / float64(scale)
+			} else {
+				p *= (m.d + float64(size) - 1) / (m.c + m.d + float64(size))
+			}
+		}
+		if p*w < 1e-8 {
+			break
+		}
 		s.point(at(k), w*p)
 		rest -= p
 	}
@@ -260,8 +288,8 @@ func (m *sequential) fits(e *event) string {
 	if prev == nil {
 		return ""
 	}
-	k, share := m.others(prev.port, e.local, e.port)
-	if k < 0 || m.taken(k, elapsed(e, prev))*share < 1e-6 {
+	k := m.others(prev.port, e.local, e.port)
+	if k < 0 || m.taken(k, elapsed(e, prev)) < 1e-6 {
 		return ""
 	}
 	text := fmt.Sprintf("%d %s", prev.port, signed(e.port-prev.port))
