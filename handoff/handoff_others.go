@@ -24,6 +24,8 @@ func openGuard(netip.AddrPort, *GuardConfig) (*Guard, error) {
 	return nil, unsupported("a guard on a port")
 }
 
+type repairSocket struct{ conn *net.TCPConn }
+
 func (r *Repair) prepare() error { return unsupported("TCP_REPAIR") }
 
 func (r *Repair) warm() error { return unsupported("TCP_REPAIR") }

@@ -89,7 +89,7 @@ func (p *Parked) setUp() error {
 }
 
 func (p *Parked) park(ctx context.Context) error {
-	if p.capture < 0 {
+	if p.capture < 0 || p.given {
 		return ErrClosed
 	}
 	if p.started || p.fd < 0 {

@@ -14,6 +14,7 @@ import (
 type pending struct {
 	fd      int
 	started bool  // connect() was called
+	given   bool  // conn gave the socket away
 	err     error // what ended it; SO_ERROR gives an error once only
 }
 
@@ -92,7 +93,7 @@ func (p *pending) conn() (*net.TCPConn, error) {
 		return nil, errors.New("handoff: the socket is not established yet")
 	}
 	fd := p.fd
-	p.fd = -1
+	p.fd, p.given = -1, true
 	return tcpConn(fd)
 }
 

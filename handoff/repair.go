@@ -26,10 +26,7 @@ type RepairConfig struct {
 type Repair struct {
 	local, remote netip.AddrPort
 	cfg           RepairConfig
-	conn          *net.TCPConn // the socket, from the beginning; nil when closed or given away
-	fd            int          // conn's descriptor
-	routeMSS      int          // largest segment that the route takes, bytes
-	rounds        int          // of the drop filter, in Install
+	repairSocket
 }
 
 // PrepareRepair makes and binds the socket and, with Warm, goes once through
@@ -42,7 +39,7 @@ type Repair struct {
 // (tcp_twsk_unique): that the new flow's numbers are ahead of the old one's, so that
 // no old segment fits in, is then the caller's care.
 func PrepareRepair(local, remote netip.AddrPort, cfg *RepairConfig) (*Repair, error) {
-	r := &Repair{local: local, remote: remote, fd: -1}
+	r := &Repair{local: local, remote: remote}
 	if cfg != nil {
 		r.cfg = *cfg
 	}
@@ -97,7 +94,11 @@ func (r *Repair) Warm() error {
 // nothing, and tell the peer (rawtcp.Handshake.Abort). EADDRNOTAVAIL means that a
 // socket of this very flow has come up since PrepareRepair.
 func (r *Repair) Install(t rawtcp.Transfer, late func(rcvNxt rawtcp.Seq) []byte) (*net.TCPConn, error) {
-	c, err := r.install(&t, late)
+	err := r.checkTransfer(&t)
+	var c *net.TCPConn
+	if err == nil {
+		c, err = r.install(&t, late)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("handoff: install %v to %v: %w", r.local, r.remote, err)
 	}
@@ -128,6 +129,8 @@ func ProbeRepair() (bool, error) {
 // continue.
 func (r *Repair) checkTransfer(t *rawtcp.Transfer) error {
 	switch {
+	case r.conn == nil:
+		return ErrClosed
 	case t.Local != r.local || t.Remote != r.remote:
 		return fmt.Errorf("the transfer is of another flow, %v to %v", t.Local, t.Remote)
 	case t.SndNxt == 0:

@@ -41,6 +41,14 @@ const (
 	catchUp = 50 * time.Microsecond
 )
 
+// repairSocket is the socket of a Repair, from the beginning to the end.
+type repairSocket struct {
+	conn     *net.TCPConn // nil when closed or given away
+	fd       int          // conn's descriptor
+	routeMSS int          // largest segment that the route takes, bytes
+	rounds   int          // of the drop filter, in Install
+}
+
 // prepare makes the *net.TCPConn already, which takes the net package longer
 // than all of Install: net.FileConn reads the remote address of a connected
 // socket, so the socket is connected in repair mode and disconnected again.
@@ -185,12 +193,6 @@ func probeRepair() error {
 }
 
 func (r *Repair) install(t *rawtcp.Transfer, late func(rawtcp.Seq) []byte) (*net.TCPConn, error) {
-	if r.conn == nil {
-		return nil, ErrClosed
-	}
-	if err := r.checkTransfer(t); err != nil {
-		return nil, err
-	}
 	if err := r.continueFlow(r.fd, t); err != nil {
 		return nil, err
 	}
