@@ -339,7 +339,7 @@ func (c *conntrack) reset(dir uint8, p *view, next ctState) (ctState, bool, bool
 		}
 		next = c.state // a challenge ACK (RFC 5961) may follow
 	}
-	if (c.replied && c.lastKind == kindSYN || !c.assured && c.lastKind == kindACK) && p.ack == c.lastEnd {
+	if (c.replied && c.lastKind == kindSYN && c.lastDir != dir || !c.assured && c.lastKind == kindACK) && p.ack == c.lastEnd {
 		return next, false, true // the answer to a segment that was overlooked
 	}
 	if c.state == ctSynSent && c.lastKind == kindACK && c.lastDir == 1 && p.seq == c.lastAck {

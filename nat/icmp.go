@@ -15,7 +15,7 @@ func (n *NAT) icmpIn(p *view, list []Packet) []Packet {
 		n.drop(OtherICMP)
 		return list
 	}
-	if p.ttl() <= 1 && n.b.Hop == HopRouter {
+	if n.ends(p) {
 		n.drop(Expired) // no ICMP error about one (RFC 1122 section 3.2.2)
 		return list
 	}
@@ -54,7 +54,7 @@ func (n *NAT) quotedIn(p *view) *flow {
 	case f == nil:
 		n.drop(OtherICMP)
 		return nil
-	case p.ttl() <= 1 && n.b.Hop == HopRouter:
+	case n.ends(p):
 		n.drop(Expired)
 		return nil
 	}

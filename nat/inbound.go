@@ -14,10 +14,11 @@ func (n *NAT) inbound(p *view, list []Packet) []Packet {
 			return n.unsolicited(p, NoMapping, list)
 		case v == ctDrop:
 			return n.refused(p, list)
-		case p.ttl() <= 1 && n.b.Hop == HopRouter:
-			return n.expired(p, Outside, list)
 		default:
 			n.react(f, Outside, p, v)
+			if n.ends(p) {
+				return n.expired(p, Outside, list)
+			}
 			if p.flags&rawtcp.RST != 0 && n.b.DropRST {
 				n.drop(NotTranslated)
 				return list
@@ -98,7 +99,7 @@ func (n *NAT) fromOutside(m *mapping, p *view, list []Packet) []Packet {
 		n.drop(Invalid)
 		return list
 	}
-	if p.ttl() <= 1 && n.b.Hop == HopRouter {
+	if n.ends(p) {
 		return n.expired(p, Outside, list)
 	}
 	if n.b.MaxFlows > 0 && len(n.expiry) >= n.b.MaxFlows {

@@ -25,15 +25,29 @@ func (n *NAT) fromInside(p *view, list []Packet) (*flow, []Packet) {
 			n.removeFlow(f)
 			f = nil
 		} else if v == ctDrop {
-			return nil, list
-		} else if p.ttl() <= 1 && n.b.Hop == HopRouter {
-			return nil, n.expired(p, Inside, list)
+			return nil, n.invalid(p, list)
 		} else {
 			n.react(f, Inside, p, v)
+			if n.ends(p) {
+				return nil, n.expired(p, Inside, list)
+			}
 			return f, list
 		}
 	}
 	return n.newFlow(p, list)
+}
+
+// ends reports that the TTL ends here.
+func (n *NAT) ends(p *view) bool { return p.ttl() <= 1 && n.b.Hop == HopRouter }
+
+// invalid handles a segment from inside that the tracker refuses. Linux looks at the TTL
+// before its forward chain drops it.
+func (n *NAT) invalid(p *view, list []Packet) []Packet {
+	if n.last == Invalid && n.ends(p) {
+		n.counters.Dropped[Invalid]--
+		return n.expired(p, Inside, list)
+	}
+	return list
 }
 
 // isNew reports whether an outbound segment of a known flow begins another
@@ -56,13 +70,13 @@ func (n *NAT) newFlow(p *view, list []Packet) (*flow, []Packet) {
 	if linux {
 		if !ctValid(p.flags) || !track.begin(p) {
 			n.drop(Invalid)
-			return nil, list
+			return nil, n.invalid(p, list)
 		}
 	} else if !p.bareSYN() && !n.b.Pickup && !(n.b.OutboundSYNACK == SYNACKNew && isSYNACK(p)) || p.flags&rawtcp.RST != 0 {
 		n.drop(NoConnection)
 		return nil, list
 	}
-	if p.ttl() <= 1 && n.b.Hop == HopRouter {
+	if n.ends(p) {
 		return nil, n.expired(p, Inside, list)
 	}
 	m := n.findMapping(p.src, p.dst)

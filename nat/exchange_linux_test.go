@@ -1,0 +1,453 @@
+package nat
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/synpunch/synpunch/rawtcp"
+)
+
+// step is one packet of an exchange, told by what it refers to, so that an exchange
+// means the same on other ports and without one of its steps.
+type step struct {
+	side    Side
+	who     int // flow of the exchange
+	icmp    bool
+	typ     uint8 // of ICMP
+	code    uint8
+	quote   int // ICMP: bytes of TCP quoted
+	about   int // ICMP and repeat: which packet before, counted from the last
+	repeat  bool
+	hairpin bool // inside: to the public address
+	flags   rawtcp.Flags
+	seq     int // index of seqNames
+	ack     int
+	win     uint16
+	opts    rawtcp.Options
+	sack    int // 0: none, 1: of what was sent, 2: beyond
+	data    int
+	ttl     uint8
+}
+
+var seqNames = []string{"next", "isn", "next+1", "next+1000", "next+70000", "next-1", "next-70000", "0", "acked", "isn2", "next+100"}
+var ackNames = []string{"peer's next", "peer's isn+1", "peer's next+1", "peer's next-1", "peer's next+70000", "peer's next-70000", "0", "peer's next-1000", "peer's isn2+1"}
+
+func (s step) String() string {
+	if s.icmp {
+		return fmt.Sprintf("%v flow %d: ICMP type %d code %d about packet -%d, %d bytes, ttl %d", s.side, s.who, s.typ, s.code, s.about, s.quote, s.ttl)
+	}
+	if s.repeat {
+		return fmt.Sprintf("%v flow %d: repeat packet -%d", s.side, s.who, s.about)
+	}
+	t := fmt.Sprintf("%v flow %d: %v seq %s win %d len %d", s.side, s.who, s.flags, seqNames[s.seq], s.win, s.data)
+	if s.flags&rawtcp.ACK != 0 {
+		t += " ack " + ackNames[s.ack]
+	}
+	if s.opts.HasWScale {
+		t += fmt.Sprintf(" wscale %d", s.opts.WScale)
+	}
+	if s.opts.SACKPermitted {
+		t += " sackOK"
+	}
+	if s.sack > 0 {
+		t += fmt.Sprintf(" sack %d", s.sack)
+	}
+	if s.hairpin {
+		t += " to the public address"
+	}
+	return fmt.Sprintf("%s ttl %d", t, s.ttl)
+}
+
+// randomExchange draws an exchange. Most of it is one connection that behaves badly
+// now and then.
+func randomExchange(rng *rand.Rand) []step {
+	var steps []step
+	n := 3 + rng.IntN(14)
+	crowd := rng.IntN(5) == 0 // several flows
+	script := rng.IntN(4)     // how an exchange begins
+	plain := func(side Side, f rawtcp.Flags) step {
+		s := step{side: side, flags: f, win: 1000, ttl: 64}
+		if f&rawtcp.SYN != 0 {
+			s.seq, s.opts = 1, randomOptions(rng)
+		}
+		return s
+	}
+	switch script {
+	case 0: // an ordinary handshake
+		steps = append(steps, plain(Inside, rawtcp.SYN), plain(Outside, rawtcp.SYN|rawtcp.ACK), plain(Inside, rawtcp.ACK))
+	case 1: // crossing SYNs
+		steps = append(steps, plain(Inside, rawtcp.SYN), plain(Outside, rawtcp.SYN), plain(Inside, rawtcp.SYN|rawtcp.ACK), plain(Outside, rawtcp.SYN|rawtcp.ACK), plain(Inside, rawtcp.ACK))
+		steps = steps[:1+rng.IntN(len(steps))]
+	case 2:
+		steps = append(steps, plain(Inside, rawtcp.SYN))
+	}
+	flags := []rawtcp.Flags{rawtcp.SYN, rawtcp.SYN | rawtcp.ACK, rawtcp.ACK, rawtcp.ACK, rawtcp.ACK | rawtcp.PSH, rawtcp.ACK | rawtcp.PSH,
+		rawtcp.FIN | rawtcp.ACK, rawtcp.RST, rawtcp.RST | rawtcp.ACK}
+	for range n {
+		s := step{side: Side(rng.IntN(2)), flags: flags[rng.IntN(len(flags))], ttl: 64}
+		if crowd {
+			s.who = rng.IntN(flowsOfExchange)
+		}
+		if rng.IntN(12) == 0 {
+			s.ttl = uint8(1 + rng.IntN(2))
+		}
+		switch rng.IntN(14) {
+		case 0:
+			s.icmp = true
+			s.typ = []uint8{3, 4, 11, 12}[rng.IntN(4)]
+			s.code = uint8(rng.IntN(2))
+			s.about = 1 + rng.IntN(4)
+			s.quote = []int{8, 20, 19, 7, 40}[rng.IntN(5)]
+		case 1:
+			s.repeat, s.about = true, 1+rng.IntN(4)
+		case 2:
+			s.hairpin = rng.IntN(3) == 0 && s.side == Inside
+		}
+		s.win = []uint16{1000, 1000, 65535, 0, 1, 500}[rng.IntN(6)]
+		if s.flags&rawtcp.SYN != 0 {
+			s.seq, s.opts = 1, randomOptions(rng)
+			if rng.IntN(6) == 0 {
+				s.seq = rng.IntN(len(seqNames))
+			}
+		} else {
+			if rng.IntN(4) == 0 {
+				s.seq = rng.IntN(len(seqNames))
+			}
+			if rng.IntN(3) > 0 {
+				s.data = []int{0, 1, 100, 1000, 1400}[rng.IntN(5)]
+			}
+			if rng.IntN(8) == 0 {
+				s.sack = 1 + rng.IntN(2)
+			}
+			s.opts.HasTimestamps = rng.IntN(8) == 0 && s.sack == 0
+		}
+		if rng.IntN(4) == 0 {
+			s.ack = rng.IntN(len(ackNames))
+		}
+		if s.flags == rawtcp.RST|rawtcp.ACK && rng.IntN(2) == 0 {
+			s.seq, s.ack = 7, 1 // how a closed port answers
+		}
+		if rng.IntN(30) == 0 {
+			s.flags = rawtcp.Flags(rng.IntN(256))
+		}
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+func randomOptions(rng *rand.Rand) rawtcp.Options {
+	if rng.IntN(4) == 0 {
+		return rawtcp.Options{}
+	}
+	o := rawtcp.Options{MSS: 1460, SACKPermitted: rng.IntN(2) == 0, HasTimestamps: rng.IntN(3) == 0, TSVal: 4}
+	if rng.IntN(3) > 0 {
+		o.HasWScale, o.WScale = true, uint8(rng.IntN(16))
+	}
+	return o
+}
+
+// party is one side of a flow: what it has sent.
+type party struct {
+	isn, next uint32
+	acked     uint32
+}
+
+// conversation is a flow of an exchange.
+type conversation struct {
+	in, remote    netip.AddrPort
+	model, kernel uint16 // external ports, 0: not known yet
+	parties       [2]party
+	heard         [2][][2][]byte // packets that reached a side, as the model and the kernel made them
+	sent          [2][]rawtcp.Segment
+}
+
+// flows of an exchange: two hosts with the same port, and other ports, towards
+// the same remote and others.
+const flowsOfExchange = 6
+
+type exchange struct {
+	flows [flowsOfExchange]conversation
+}
+
+func newExchange(n int) *exchange {
+	var e exchange
+	port := uint16(2000 + n%15000*4)
+	if n%16 == 0 {
+		port = uint16(1 + n/16%1000)
+	}
+	remote := uint16(1000 + n%60000)
+	for i := range e.flows {
+		c := &e.flows[i]
+		host, local, addr := hostA.Addr(), port, remote1.Addr()
+		switch i {
+		case 1:
+			host = hostB.Addr() // collides with flow 0
+		case 2:
+			local++
+		case 3:
+			addr = remote3.Addr()
+		case 4:
+			host, addr = hostB.Addr(), remote3.Addr()
+		case 5:
+			host, local = hostB.Addr(), port+1
+		}
+		c.in, c.remote = netip.AddrPortFrom(host, local), netip.AddrPortFrom(addr, remote)
+		c.parties[Inside] = party{isn: 1_000_000 + uint32(i), next: 1_000_000 + uint32(i)}
+		c.parties[Outside] = party{isn: 3_000_000_000, next: 3_000_000_000}
+	}
+	return &e
+}
+
+// build makes the packets of a step: for the model and for the kernel. They differ in the
+// external port if it was drawn. False: the step means nothing here.
+func (e *exchange) build(s step) (model, kernel []byte, ok bool) {
+	c := &e.flows[s.who]
+	me, peer := &c.parties[s.side], &c.parties[1-s.side]
+	if s.icmp {
+		return c.icmp(s)
+	}
+	var seg rawtcp.Segment
+	if s.repeat {
+		if len(c.sent[s.side]) < s.about {
+			return nil, nil, false
+		}
+		seg = c.sent[s.side][len(c.sent[s.side])-s.about]
+	} else {
+		seg = rawtcp.Segment{TTL: s.ttl, ID: uint16(len(c.sent[0]) + 1), DF: s.data%2 == 0, Flags: s.flags, Window: s.win, Options: s.opts, Payload: bytes.Repeat([]byte{'x'}, s.data)}
+		seg.Seq = rawtcp.Seq([]uint32{me.next, me.isn, me.next + 1, me.next + 1000, me.next + 70000, me.next - 1, me.next - 70000, 0, peer.acked, me.isn + 100000, me.next + 100}[s.seq])
+		if s.flags&rawtcp.ACK != 0 {
+			ack := []uint32{peer.next, peer.isn + 1, peer.next + 1, peer.next - 1, peer.next + 70000, peer.next - 70000, 0, peer.next - 1000, peer.isn + 100001}[s.ack]
+			seg.Ack = rawtcp.Seq(ack)
+			me.acked = ack
+			switch s.sack {
+			case 1:
+				seg.Options.NSACK = 1
+				seg.Options.SACK[0] = rawtcp.SACKBlock{Left: rawtcp.Seq(peer.next - 50), Right: rawtcp.Seq(peer.next)}
+			case 2:
+				seg.Options.NSACK = 2
+				seg.Options.SACK[0] = rawtcp.SACKBlock{Left: rawtcp.Seq(peer.next - 50), Right: rawtcp.Seq(peer.next - 20)}
+				seg.Options.SACK[1] = rawtcp.SACKBlock{Left: rawtcp.Seq(peer.next + 50), Right: rawtcp.Seq(peer.next + 200)}
+			}
+		}
+		if int32(uint32(seg.End())-me.next) > 0 && int32(uint32(seg.End())-me.next) < 5000 || s.seq == 9 {
+			me.next = uint32(seg.End())
+		}
+		c.sent[s.side] = append(c.sent[s.side], seg)
+	}
+	seg.Src, seg.Dst = c.in, c.remote
+	if s.hairpin {
+		seg.Dst = netip.AddrPortFrom(public, c.in.Port())
+	}
+	if s.side == Outside {
+		seg.Src = c.remote
+		seg.Dst = netip.AddrPortFrom(public, c.external(c.model))
+	}
+	model, err := seg.Append(nil)
+	if err != nil {
+		return nil, nil, false
+	}
+	if s.side == Outside {
+		seg.Dst = netip.AddrPortFrom(public, c.external(c.kernel))
+	}
+	kernel, err = seg.Append(nil)
+	return model, kernel, err == nil
+}
+
+func (c *conversation) external(port uint16) uint16 {
+	if port == 0 {
+		return c.in.Port()
+	}
+	return port
+}
+
+// icmp makes an error about a packet that the side has received.
+func (c *conversation) icmp(s step) (model, kernel []byte, ok bool) {
+	heard := c.heard[s.side]
+	if len(heard) < s.about {
+		return nil, nil, false
+	}
+	both := heard[len(heard)-s.about]
+	var made [2][]byte
+	for i, about := range both {
+		from := c.in.Addr()
+		if s.side == Outside {
+			from = netip.MustParseAddr("192.0.2.77") // a router on the way
+		}
+		made[i] = icmpAbout(from, about, s)
+	}
+	return made[0], made[1], true
+}
+
+func icmpAbout(from netip.Addr, about []byte, s step) []byte {
+	quote := about[:min(len(about), 20+s.quote)]
+	b := make([]byte, 28+len(quote))
+	b[0], b[8], b[9] = 0x45, s.ttl, protoICMP
+	b[2], b[3] = uint8(len(b)>>8), uint8(len(b))
+	a := from.As4()
+	copy(b[12:16], a[:])
+	copy(b[16:20], about[12:16])
+	sum4 := ^fold(sum(0, b[:20]))
+	b[10], b[11] = uint8(sum4>>8), uint8(sum4)
+	b[20], b[21] = s.typ, s.code
+	copy(b[28:], quote)
+	p := view{b: b, off: 20}
+	p.sealICMP()
+	return b
+}
+
+// compare tells where what the model made differs from what the kernel made. own: packets to the
+// side they came from are the NAT's own, and their IP ID is its own business.
+func (e *exchange) compare(s step, model, kernel []Packet) error {
+	if len(model) != len(kernel) {
+		return fmt.Errorf("the model sent %d packets, the kernel %d", len(model), len(kernel))
+	}
+	for i := range model {
+		if model[i].To != kernel[i].To {
+			return fmt.Errorf("packet %d went to the %v in the model, to the %v in the kernel", i, model[i].To, kernel[i].To)
+		}
+		if err := e.comparePacket(s, model[i].Data, kernel[i].Data, model[i].To == s.side); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *exchange) comparePacket(s step, model, kernel []byte, own bool) error {
+	c := &e.flows[s.who]
+	for who, b := range map[string][]byte{"model": model, "kernel": kernel} {
+		if err := rawtcp.VerifyChecksums(b); err != nil {
+			return fmt.Errorf("the %s's packet: %w", who, err)
+		}
+	}
+	if !own {
+		c.heard[1-s.side] = append(c.heard[1-s.side], [2][]byte{slices.Clone(model), slices.Clone(kernel)})
+	}
+	if model[9] == protoTCP && kernel[9] == protoTCP && !own {
+		m, err1 := rawtcp.Parse(model)
+		k, err2 := rawtcp.Parse(kernel)
+		if err1 == nil && err2 == nil && s.side == Inside {
+			if err := c.ports(m.Src.Port(), k.Src.Port()); err != nil {
+				return err
+			}
+		}
+	}
+	model, kernel = slices.Clone(model), slices.Clone(kernel)
+	for _, b := range [][]byte{model, kernel} {
+		if own {
+			copy(b[4:6], []byte{0, 0}) // ID
+			copy(b[6:8], []byte{0, 0}) // DF
+			copy(b[10:12], []byte{0, 0})
+			if b[9] == protoICMP {
+				continue
+			}
+		}
+	}
+	if c.model != c.kernel {
+		for i, b := range [][]byte{model, kernel} {
+			hidePort(b, []uint16{c.model, c.kernel}[i])
+		}
+	}
+	if !bytes.Equal(model, kernel) {
+		return fmt.Errorf("the packets differ:\n  model  % x\n  kernel % x", model, kernel)
+	}
+	return nil
+}
+
+// ports learns the external ports of a flow.
+func (c *conversation) ports(model, kernel uint16) error {
+	if c.model == model && c.kernel == kernel {
+		return nil
+	}
+	if (model == c.in.Port()) != (kernel == c.in.Port()) {
+		return fmt.Errorf("port %d became %d in the model, %d in the kernel", c.in.Port(), model, kernel)
+	}
+	for _, p := range []uint16{model, kernel} {
+		if low := c.in.Port(); low < 512 && p >= 512 || low >= 512 && low < 1024 && (p < 512 || p > 1023) || low >= 1024 && p < 1024 {
+			return fmt.Errorf("port %d became %d in the model, %d in the kernel: another range", low, model, kernel)
+		}
+	}
+	c.model, c.kernel = model, kernel
+	return nil
+}
+
+// hidePort zeroes a drawn port and the checksums over it.
+func hidePort(b []byte, port uint16) {
+	at := 20
+	if b[9] == protoICMP {
+		clear(b[22:24])
+		if len(b) < 28+20+4 {
+			return
+		}
+		at = 48
+	}
+	for _, i := range []int{at, at + 2} {
+		if i+2 <= len(b) && uint16(b[i])<<8|uint16(b[i+1]) == port {
+			clear(b[i : i+2])
+		}
+	}
+	if at+18 <= len(b) {
+		clear(b[at+16 : at+18])
+	}
+}
+
+// run plays an exchange to both and returns the place and kind of the first difference.
+func (k *kernelAndModel) run(steps []step) (at int, err error) {
+	k.count++
+	e := newExchange(k.count)
+	for i, s := range steps {
+		model, kernel, ok := e.build(s)
+		if !ok {
+			continue
+		}
+		now := time.Now()
+		var out []Packet
+		if s.side == Inside {
+			out = k.model.Outbound(now, model, nil)
+		} else {
+			out = k.model.Inbound(now, model, nil)
+		}
+		k.packets++
+		if len(out) == 0 {
+			k.dropped++
+		}
+		got, err := k.kernel.through(s.side, kernel)
+		if err != nil {
+			return i, fmt.Errorf("%w: %v", errBroken, err)
+		}
+		if err := e.compare(s, out, got); err != nil {
+			return i, fmt.Errorf("%w (the model: %v)", err, k.model.LastDrop())
+		}
+		if err := k.compareEntries(e); err != nil {
+			return i, err
+		}
+	}
+	return len(steps), nil
+}
+
+// shrink leaves out steps as long as the rest differs too.
+func (k *kernelAndModel) shrink(steps []step, at int, err error) ([]step, error) {
+	steps = slices.Clone(steps[:at+1])
+	for again := true; again; {
+		again = false
+		for i := len(steps) - 2; i >= 0; i-- {
+			fewer := slices.Delete(slices.Clone(steps), i, i+1)
+			if _, e := k.run(fewer); e != nil {
+				steps, err, again = fewer, e, true
+			}
+		}
+	}
+	return steps, err
+}
+
+func lines(steps []step) string {
+	var b strings.Builder
+	for _, s := range steps {
+		fmt.Fprintf(&b, "  %v\n", s)
+	}
+	return b.String()
+}

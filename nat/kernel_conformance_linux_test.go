@@ -1,0 +1,50 @@
+package nat
+
+import (
+	"errors"
+	"flag"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/synpunch/synpunch/internal/testenv"
+)
+
+var (
+	exchanges    = flag.Int("nat.exchanges", 2000, "random exchanges with the kernel's NAT")
+	exchangeSeed = flag.Uint64("nat.seed", 1, "seed of the first exchange")
+)
+
+// The model with tracking linux is this kernel's NAT, packet for packet: the same verdicts,
+// translations, answers, states and timeouts, and the same ports except those drawn.
+func TestModelIsTheKernel(t *testing.T) {
+	if !testenv.Isolate(t) {
+		return
+	}
+	n := *exchanges
+	if testing.Short() {
+		n /= 10
+	}
+	for _, name := range []string{"linux"} {
+		t.Run(name, func(t *testing.T) {
+			k := newKernelAndModel(t, preset(t, name))
+			different := 0
+			for i := range n {
+				seed := *exchangeSeed + uint64(i)
+				steps := randomExchange(rand.New(rand.NewPCG(seed, 0)))
+				at, err := k.run(steps)
+				if err == nil {
+					continue
+				}
+				if errors.Is(err, errBroken) {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+				few, err := k.shrink(steps, at, err)
+				t.Errorf("-nat.seed %d, after\n%s%v", seed, lines(few), err)
+				if different++; different == 5 {
+					t.Fatal("enough differences")
+				}
+			}
+			t.Logf("%d exchanges, %d packets (%d dropped by both), %d entries compared", k.count, k.packets, k.dropped, k.entries)
+		})
+	}
+}

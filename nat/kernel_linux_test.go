@@ -1,0 +1,275 @@
+package nat
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/synpunch/synpunch/internal/netns"
+)
+
+// router is a NAT of the running kernel in a network namespace of its own, with a
+// cable to each side. The other ends are here, have no addresses, and
+// are used through packet sockets only.
+type router struct {
+	ns    *netns.NS
+	ports [2]*cable
+	seq   uint16 // of the markers
+}
+
+// cable is a packet socket on our end of one.
+type cable struct {
+	fd    int
+	index int
+	mac   net.HardwareAddr // of the router's end
+	buf   [2048]byte
+}
+
+const (
+	markerProto = 253 // for experiments, RFC 3692: routed by the NAT without translation
+	wanGateway  = "198.51.100.254"
+)
+
+// newRouter builds the NAT. The rules are those of package lab/live's kind linux.
+func newRouter(t testing.TB, hosts []netip.Addr, fullyRandom bool) *router {
+	t.Helper()
+	ns, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	r := &router{ns: ns}
+	for side, name := range []string{"lan", "wan"} {
+		l := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: 1500}, PeerName: "eth" + name, PeerNamespace: netlink.NsFd(ns.Fd())}
+		must(t, netlink.LinkAdd(l))
+		mine, err := netlink.LinkByName(name)
+		must(t, err)
+		must(t, os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0o644))
+		must(t, netlink.LinkSetARPOff(mine))
+		must(t, netlink.LinkSetUp(mine))
+		r.ports[side] = &cable{index: mine.Attrs().Index}
+	}
+	must(t, ns.Do(func() error { return r.setUp(hosts, fullyRandom) }))
+	for _, c := range r.ports {
+		c.open(t)
+	}
+	return r
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// setUp runs in the router's namespace.
+func (r *router) setUp(hosts []netip.Addr, fullyRandom bool) error {
+	for name, value := range map[string]string{
+		"ipv4/ip_forward": "1", "ipv4/icmp_ratelimit": "0", "ipv4/conf/all/rp_filter": "0",
+		"ipv4/conf/all/send_redirects": "0", "ipv4/conf/default/send_redirects": "0",
+		"ipv4/conf/ethlan/send_redirects": "0", "ipv4/conf/ethwan/send_redirects": "0",
+	} {
+		if err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0o644); err != nil {
+			return err
+		}
+	}
+	// Of the namespace since Linux 6.13; before that it cannot be set here.
+	_ = os.WriteFile("/proc/sys/net/ipv4/icmp_msgs_per_sec", []byte("1000000"), 0o644)
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		return err
+	}
+	var index [2]int
+	for side, addr := range []string{gateway.String() + "/24", public.String() + "/24"} {
+		l, err := netlink.LinkByName([]string{"ethlan", "ethwan"}[side])
+		if err != nil {
+			return err
+		}
+		a, err := netlink.ParseAddr(addr)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(netlink.AddrAdd(l, a), netlink.LinkSetUp(l)); err != nil {
+			return err
+		}
+		index[side] = l.Attrs().Index
+		r.ports[side].mac = l.Attrs().HardwareAddr
+		neighbours := hosts
+		if side == int(Outside) {
+			neighbours = []netip.Addr{netip.MustParseAddr(wanGateway)}
+		}
+		for _, n := range neighbours {
+			err := netlink.NeighSet(&netlink.Neigh{LinkIndex: index[side], IP: n.AsSlice(), State: netlink.NUD_PERMANENT,
+				HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: index[Outside], Gw: net.ParseIP(wanGateway)}); err != nil {
+		return err
+	}
+	return rules(uint32(index[Inside]), uint32(index[Outside]), fullyRandom)
+}
+
+// rules writes the firewall of the router: what package lab/live installs, and
+// a way through for the markers.
+func rules(lan, wan uint32, fullyRandom bool) error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	drop := nftables.ChainPolicyDrop
+	table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "nat-test"})
+	filter := func(name string, hook *nftables.ChainHook) *nftables.Chain {
+		return c.AddChain(&nftables.Chain{Name: name, Table: table, Type: nftables.ChainTypeFilter, Hooknum: hook,
+			Priority: nftables.ChainPriorityFilter, Policy: &drop})
+	}
+	rule := func(chain *nftables.Chain, parts ...[]expr.Any) {
+		r := &nftables.Rule{Table: table, Chain: chain}
+		for _, p := range parts {
+			r.Exprs = append(r.Exprs, p...)
+		}
+		c.AddRule(r)
+	}
+	is := func(key expr.MetaKey, value []byte) []expr.Any {
+		return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: value}}
+	}
+	native := func(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
+	state := func(bits uint32) []expr.Any {
+		return []expr.Any{&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
+			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native(bits), Xor: native(0)},
+			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: native(0)}}
+	}
+	accept := []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}
+	marker := is(expr.MetaKeyL4PROTO, []byte{markerProto})
+
+	input := filter("input", nftables.ChainHookInput)
+	rule(input, state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept)
+	rule(input, is(expr.MetaKeyIIF, native(lan)), accept)
+	forward := filter("forward", nftables.ChainHookForward)
+	rule(forward, marker, accept)
+	rule(forward, state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept)
+	rule(forward, is(expr.MetaKeyIIF, native(lan)), state(expr.CtStateBitNEW), accept)
+	post := c.AddChain(&nftables.Chain{Name: "postrouting", Table: table, Type: nftables.ChainTypeNAT,
+		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource})
+	rule(post, marker, accept)
+	rule(post, is(expr.MetaKeyOIF, native(wan)), []expr.Any{&expr.Masq{FullyRandom: fullyRandom}})
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("install the rules: %w", err)
+	}
+	return nil
+}
+
+func (c *cable) open(t testing.TB) {
+	t.Helper()
+	proto := binary.NativeEndian.Uint16([]byte{0x08, 0x00}) // ETH_P_IP in network order
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(proto))
+	must(t, err)
+	t.Cleanup(func() { unix.Close(fd) })
+	must(t, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: proto, Ifindex: c.index}))
+	c.fd = fd
+}
+
+func (c *cable) send(b []byte) error {
+	to := &unix.SockaddrLinklayer{Protocol: binary.NativeEndian.Uint16([]byte{0x08, 0x00}), Ifindex: c.index, Halen: 6}
+	copy(to.Addr[:], c.mac)
+	return unix.Sendto(c.fd, b, 0, to)
+}
+
+// receive returns the next packet that comes out, or nil when there is none at
+// the time.
+func (c *cable) receive() ([]byte, error) {
+	for {
+		n, from, err := unix.Recvfrom(c.fd, c.buf[:], unix.MSG_DONTWAIT)
+		switch {
+		case err == unix.EAGAIN:
+			return nil, nil
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return nil, err
+		}
+		if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING {
+			continue
+		}
+		return append([]byte(nil), c.buf[:n]...), nil
+	}
+}
+
+// through sends a packet into the router from a side, then a marker, and returns
+// what came out before the marker did: the same processor handles both, in order.
+func (r *router) through(side Side, pkt []byte) ([]Packet, error) {
+	r.seq++
+	if err := r.ports[side].send(pkt); err != nil {
+		return nil, fmt.Errorf("send: %w", err)
+	}
+	if err := r.ports[side].send(marker(side, r.seq)); err != nil {
+		return nil, fmt.Errorf("send the marker: %w", err)
+	}
+	var out []Packet
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		b, err := r.ports[1-side].receive()
+		if err != nil {
+			return nil, err
+		}
+		if b == nil {
+			if time.Now().After(deadline) {
+				return nil, errors.New("the marker did not come through")
+			}
+			fds := []unix.PollFd{{Fd: int32(r.ports[1-side].fd), Events: unix.POLLIN}}
+			if _, err := unix.Poll(fds, 100); err != nil && err != unix.EINTR {
+				return nil, err
+			}
+			continue
+		}
+		if b[9] == markerProto {
+			if binary.BigEndian.Uint16(b[20:]) == r.seq {
+				break
+			}
+			continue
+		}
+		out = append(out, Packet{b, 1 - side})
+	}
+	for {
+		b, err := r.ports[side].receive()
+		if err != nil {
+			return nil, err
+		}
+		if b == nil {
+			return out, nil
+		}
+		out = append(out, Packet{b, side})
+	}
+}
+
+// marker is a packet that the router lets through, from a side.
+func marker(side Side, n uint16) []byte {
+	b := make([]byte, 22)
+	b[0], b[8], b[9] = 0x45, 64, markerProto
+	binary.BigEndian.PutUint16(b[2:], 22)
+	src, dst := hostA.Addr().As4(), remote1.Addr().As4()
+	if side == Outside {
+		src, dst = dst, src
+	}
+	copy(b[12:], src[:])
+	copy(b[16:], dst[:])
+	binary.BigEndian.PutUint16(b[20:], n)
+	binary.BigEndian.PutUint16(b[10:], ^fold(sum(0, b[:20])))
+	return b
+}
