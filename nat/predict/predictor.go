@@ -265,7 +265,7 @@ func (p *Predictor) target(t Target) (*Observation, float64, error) {
 		o.Local = netip.AddrPortFrom(last.Local.Addr(), o.Local.Port())
 	}
 	if !t.External.IsValid() {
-		o.External = netip.AddrPortFrom(p.external(o.Local.Addr()), 0)
+		o.External = netip.AddrPortFrom(p.External(o.Local), 0)
 	}
 	if t.Time.IsZero() {
 		return o, p.times[n-1] + p.Gap().Seconds(), nil
@@ -280,14 +280,24 @@ func (p *Predictor) target(t Target) (*Observation, float64, error) {
 	return o, at, nil
 }
 
-// external is the public address that a host was last seen with.
-func (p *Predictor) external(host netip.Addr) netip.Addr {
+// External is the public address that the host of local was last seen with, or
+// else that of the last observation: what Next assumes when Target has none. It is invalid when no
+// observation has one.
+func (p *Predictor) External(local netip.AddrPort) netip.Addr {
+	if len(p.obs) == 0 {
+		return netip.Addr{}
+	}
+	last := &p.obs[len(p.obs)-1]
+	host := local.Addr().Unmap()
+	if !host.IsValid() {
+		host = last.Local.Addr()
+	}
 	for i := len(p.obs) - 1; i >= 0; i-- {
 		if p.obs[i].Local.Addr() == host {
 			return p.obs[i].External.Addr()
 		}
 	}
-	return p.obs[len(p.obs)-1].External.Addr()
+	return last.External.Addr()
 }
 
 // Gap is the median time between observations, 1 s if there are fewer than two or if they carry
