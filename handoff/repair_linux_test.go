@@ -146,6 +146,42 @@ func TestInstallKeepsTheFlow(t *testing.T) {
 	}
 }
 
+// This host's settings are for flows that its kernel opens. One that was opened
+// otherwise keeps what was agreed.
+func TestInstallWhateverTheSettings(t *testing.T) {
+	if !testenv.Isolate(t) {
+		return
+	}
+	w := newWire(t)
+	for _, c := range [][2]string{
+		{"ipv4/tcp_timestamps", "0"},
+		{"ipv4/tcp_window_scaling", "0"},
+		{"ipv4/tcp_sack", "0"},
+		{"ipv4/tcp_ecn", "1"},
+		{"ipv4/tcp_mtu_probing", "2"},
+		{"ipv4/tcp_moderate_rcvbuf", "0"},
+		{"ipv4/tcp_rmem", "4096\t8192\t65536"},
+		{"ipv4/tcp_congestion_control", "reno"},
+		{"ipv4/tcp_slow_start_after_idle", "0"},
+		{"ipv4/tcp_fastopen", "3"},
+		{"ipv4/ip_local_port_range", "60000\t60100"},
+	} {
+		t.Run(c[0]+" "+c[1], func(t *testing.T) {
+			setSysctl(t, c[0], c[1])
+			first := pattern(3000, 3)
+			h := handOff(t, w, false, rawtcp.HandshakeConfig{WScale: 7}, false, first)
+			if ours, _ := h.info(t); !ours.Timestamps || !ours.SACK || !ours.WScale || ours.SndWScale == 0 || ours.RcvWScale != 7 {
+				t.Errorf("%+v", ours)
+			}
+			if err := exchange(h.conn, h.peer, 1<<20, first); err != nil {
+				t.Fatal(err)
+			}
+			h.o.tap.drain()
+			checkStamps(t, h.o.tap.log, true)
+		})
+	}
+}
+
 // checkStamps makes sure that what this host sent has timestamps that never run
 // back and count milliseconds, before the handoff and after it.
 func checkStamps(t *testing.T, log []seen, want bool) {
