@@ -38,7 +38,7 @@ type attempt struct {
 	raw    *rawtcp.Conn // nil likewise
 	engine engine
 	fired  time.Time // when the SYN was given to the kernel
-	ready  time.Time // when the caller's socket could be used
+	ready  time.Time // when the caller got the socket
 }
 
 // Do carries out the plan. It blocks until the flow is established and handed
@@ -56,6 +56,7 @@ func Do(ctx context.Context, plan Plan) (*net.TCPConn, *Attempt, error) {
 	a := &attempt{plan: plan}
 	a.report = newReport(&plan)
 	conn, err := a.run(ctx)
+	a.ready = time.Now()
 	return conn, &Attempt{fill: func() *Report { a.fill(err); return a.report }}, err
 }
 

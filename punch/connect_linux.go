@@ -74,7 +74,6 @@ func (e *connectEngine) handoff(time.Time) (*net.TCPConn, error) {
 		return nil, err
 	}
 	e.socket = nil
-	e.a.handedOff(conn, 0)
 	return conn, nil
 }
 

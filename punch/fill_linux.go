@@ -2,9 +2,7 @@ package punch
 
 import (
 	"fmt"
-	"net"
 	"runtime"
-	"time"
 )
 
 func newReport(p *Plan) *Report {
@@ -15,12 +13,6 @@ func newReport(p *Plan) *Report {
 		Host: Host{OS: runtime.GOOS, Kernel: kernelRelease(), Version: moduleVersion()},
 	}
 	return r
-}
-
-// handedOff notes that the caller's socket is ready, as soon as it is.
-func (a *attempt) handedOff(_ *net.TCPConn, early int) {
-	a.ready = time.Now()
-	a.report.EarlyBytes = early
 }
 
 // fill completes the report from what the packet socket saw.

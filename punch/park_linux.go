@@ -111,8 +111,9 @@ func (e *parkEngine) handoff(time.Time) (*net.TCPConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	parked := e.parked
 	e.parked = nil
-	e.a.handedOff(conn, 0)
+	go parked.Close() // milliseconds, which the caller need not wait for
 	return conn, nil
 }
 

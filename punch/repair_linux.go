@@ -128,7 +128,7 @@ func (e *repairEngine) handoff(now time.Time) (*net.TCPConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("hand the flow to the kernel: %w", err)
 	}
-	e.a.handedOff(conn, e.hs.Counters().DataBytes)
+	e.a.report.EarlyBytes = e.hs.Counters().DataBytes
 	return conn, nil
 }
 
