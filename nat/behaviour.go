@@ -33,7 +33,7 @@ type Behaviour struct {
 	Hairpinning     Hairpinning
 	Unsolicited     Unsolicited   // RFC 5382 REQ-4
 	UnsolicitedWait time.Duration // of Unsolicited wait; 0: 6 s, RFC 5382 REQ-4
-	UnsolicitedAny  bool          // not only a SYN is answered: any segment that is let in by nothing, except RST
+	UnsolicitedAny  bool          // not only a SYN is answered: any segment that nothing lets in. An RST never gets an RST
 	Blacklist       time.Duration // of Unsolicited blacklist; 0: 60 s, chosen by us
 
 	// The crossing of SYNs, RFC 5382 REQ-2.

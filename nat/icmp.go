@@ -11,7 +11,7 @@ func (n *NAT) icmpIn(p *view, list []Packet) []Packet {
 		return list
 	}
 	f := n.byOut[keyOf(q.src, q.dst)]
-	if f == nil {
+	if f == nil || !translatable(f, &q) {
 		n.drop(OtherICMP)
 		return list
 	}
@@ -30,6 +30,12 @@ func (n *NAT) icmpIn(p *view, list []Packet) []Packet {
 	}
 	n.translateICMP(p, &q, f.in, f.out, true, q.seq-f.seqShift)
 	return n.pass(p, Inside, list)
+}
+
+// translatable reports whether enough is quoted to be changed; Linux passes on
+// what it need not change.
+func translatable(f *flow, q *quote) bool {
+	return q.whole || f.in == f.out && f.seqShift == 0
 }
 
 // icmpOut handles an ICMP packet from inside (RFC 5508 REQ-5).
@@ -51,7 +57,7 @@ func (n *NAT) quotedIn(p *view) *flow {
 	}
 	f := n.byIn[keyOf(q.dst, q.src)]
 	switch {
-	case f == nil:
+	case f == nil || !translatable(f, &q):
 		n.drop(OtherICMP)
 		return nil
 	case n.ends(p):

@@ -39,6 +39,8 @@ func (n *NAT) refused(p *view, list []Packet) []Packet {
 	switch {
 	case n.last == CrossingSYN && n.b.InboundSYN == InboundSYNReset:
 		return n.reset(p, Outside, list)
+	case n.last == Invalid && n.translation(p.dst.ip) == None && n.ends(p):
+		return n.expired(p, Outside, list)
 	case n.last == Invalid && n.b.UnsolicitedAny:
 		// Untranslated, it is for the router itself, as if there were no mapping.
 		return n.answer(p, list)
@@ -97,7 +99,7 @@ func (n *NAT) fromOutside(m *mapping, p *view, list []Packet) []Packet {
 	var track conntrack
 	if n.b.Tracking == TrackLinux && (!ctValid(p.flags) || !track.begin(p)) {
 		n.drop(Invalid)
-		return list
+		return n.refused(p, list)
 	}
 	if n.ends(p) {
 		return n.expired(p, Outside, list)
@@ -126,14 +128,31 @@ func (n *NAT) fromOutside(m *mapping, p *view, list []Packet) []Packet {
 // unsolicited answers a segment that nothing lets in.
 func (n *NAT) unsolicited(p *view, why Reason, list []Packet) []Packet {
 	n.drop(why)
+	if n.ends(p) && n.routed(p) {
+		n.counters.Dropped[why]--
+		return n.expired(p, Outside, list)
+	}
 	if !p.bareSYN() && !n.b.UnsolicitedAny {
 		return list
 	}
 	return n.answer(p, list)
 }
 
+// routed reports whether a router would look at the TTL of an unsolicited segment
+// before its filter drops it: it knows the host that the segment is for.
+func (n *NAT) routed(p *view) bool {
+	switch n.translation(p.dst.ip) {
+	case None:
+		return true
+	case OneToOne:
+		var track conntrack
+		return n.b.Tracking != TrackLinux || ctValid(p.flags) && track.begin(p)
+	}
+	return false
+}
+
 func (n *NAT) answer(p *view, list []Packet) []Packet {
-	if p.flags&rawtcp.RST != 0 {
+	if p.flags&rawtcp.RST != 0 && n.b.Unsolicited == UnsolicitedRST {
 		return list
 	}
 	switch n.b.Unsolicited {

@@ -24,9 +24,9 @@ func TestModelIsTheKernel(t *testing.T) {
 	if testing.Short() {
 		n /= 10
 	}
-	for _, name := range []string{"linux"} {
+	for _, name := range []string{"linux", "linux-rst", "linux-icmp", "linux-random", "linux-eim", "linux-eim-apdf", "firewall", "none"} {
 		t.Run(name, func(t *testing.T) {
-			k := newKernelAndModel(t, preset(t, name))
+			k := newKernelAndModel(t, name)
 			different := 0
 			for i := range n {
 				seed := *exchangeSeed + uint64(i)

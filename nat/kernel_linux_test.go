@@ -40,8 +40,8 @@ const (
 	wanGateway  = "198.51.100.254"
 )
 
-// newRouter builds the NAT. The rules are those of package lab/live's kind linux.
-func newRouter(t testing.TB, hosts []netip.Addr, fullyRandom bool) *router {
+// newRouter builds the NAT. The rules are those of package lab/live's kinds.
+func newRouter(t testing.TB, hosts []netip.Addr, kind string) *router {
 	t.Helper()
 	ns, err := netns.New()
 	if err != nil {
@@ -52,6 +52,7 @@ func newRouter(t testing.TB, hosts []netip.Addr, fullyRandom bool) *router {
 	for side, name := range []string{"lan", "wan"} {
 		l := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: 1500}, PeerName: "eth" + name, PeerNamespace: netlink.NsFd(ns.Fd())}
 		must(t, netlink.LinkAdd(l))
+		t.Cleanup(func() { must(t, netlink.LinkDel(l)) }) // with both ends: the namespace takes its time
 		mine, err := netlink.LinkByName(name)
 		must(t, err)
 		must(t, os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0o644))
@@ -59,7 +60,7 @@ func newRouter(t testing.TB, hosts []netip.Addr, fullyRandom bool) *router {
 		must(t, netlink.LinkSetUp(mine))
 		r.ports[side] = &cable{index: mine.Attrs().Index}
 	}
-	must(t, ns.Do(func() error { return r.setUp(hosts, fullyRandom) }))
+	must(t, ns.Do(func() error { return r.setUp(hosts, kind) }))
 	for _, c := range r.ports {
 		c.open(t)
 	}
@@ -74,7 +75,7 @@ func must(t testing.TB, err error) {
 }
 
 // setUp runs in the router's namespace.
-func (r *router) setUp(hosts []netip.Addr, fullyRandom bool) error {
+func (r *router) setUp(hosts []netip.Addr, kind string) error {
 	for name, value := range map[string]string{
 		"ipv4/ip_forward": "1", "ipv4/icmp_ratelimit": "0", "ipv4/conf/all/rp_filter": "0",
 		"ipv4/conf/all/send_redirects": "0", "ipv4/conf/default/send_redirects": "0",
@@ -86,6 +87,7 @@ func (r *router) setUp(hosts []netip.Addr, fullyRandom bool) error {
 	}
 	// Of the namespace since Linux 6.13; before that it cannot be set here.
 	_ = os.WriteFile("/proc/sys/net/ipv4/icmp_msgs_per_sec", []byte("1000000"), 0o644)
+	_ = os.WriteFile("/proc/sys/net/ipv4/icmp_msgs_burst", []byte("1000000"), 0o644)
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return err
@@ -123,12 +125,15 @@ func (r *router) setUp(hosts []netip.Addr, fullyRandom bool) error {
 	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: index[Outside], Gw: net.ParseIP(wanGateway)}); err != nil {
 		return err
 	}
-	return rules(uint32(index[Inside]), uint32(index[Outside]), fullyRandom)
+	return rules(uint32(index[Inside]), uint32(index[Outside]), kind)
 }
 
 // rules writes the firewall of the router: what package lab/live installs, and
 // a way through for the markers.
-func rules(lan, wan uint32, fullyRandom bool) error {
+func rules(lan, wan uint32, kind string) error {
+	if kind == "none" {
+		return nil
+	}
 	c, err := nftables.New()
 	if err != nil {
 		return err
@@ -161,14 +166,40 @@ func rules(lan, wan uint32, fullyRandom bool) error {
 	input := filter("input", nftables.ChainHookInput)
 	rule(input, state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept)
 	rule(input, is(expr.MetaKeyIIF, native(lan)), accept)
+	tcp := is(expr.MetaKeyL4PROTO, []byte{unix.IPPROTO_TCP})
+	switch kind {
+	case "linux-rst":
+		rule(input, is(expr.MetaKeyIIF, native(wan)), tcp, []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}})
+	case "linux-icmp":
+		rule(input, is(expr.MetaKeyIIF, native(wan)), tcp, []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: 13}})
+	}
+	if kind == "linux-eim" {
+		drop = nftables.ChainPolicyAccept
+	}
 	forward := filter("forward", nftables.ChainHookForward)
 	rule(forward, marker, accept)
 	rule(forward, state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept)
 	rule(forward, is(expr.MetaKeyIIF, native(lan)), state(expr.CtStateBitNEW), accept)
-	post := c.AddChain(&nftables.Chain{Name: "postrouting", Table: table, Type: nftables.ChainTypeNAT,
-		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource})
-	rule(post, marker, accept)
-	rule(post, is(expr.MetaKeyOIF, native(wan)), []expr.Any{&expr.Masq{FullyRandom: fullyRandom}})
+	if kind != "firewall" {
+		post := c.AddChain(&nftables.Chain{Name: "postrouting", Table: table, Type: nftables.ChainTypeNAT,
+			Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource})
+		rule(post, marker, accept)
+		if kind != "linux-eim" && kind != "linux-eim-apdf" {
+			rule(post, is(expr.MetaKeyOIF, native(wan)), []expr.Any{&expr.Masq{FullyRandom: kind == "linux-random"}})
+		} else {
+			pre := c.AddChain(&nftables.Chain{Name: "prerouting", Table: table, Type: nftables.ChainTypeNAT,
+				Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest})
+			addr := func(offset uint32, a netip.Addr) []expr.Any {
+				return []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
+					&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: a.AsSlice()}}
+			}
+			to := func(typ expr.NATType, a netip.Addr) []expr.Any {
+				return []expr.Any{&expr.Immediate{Register: 1, Data: a.AsSlice()}, &expr.NAT{Type: typ, Family: unix.NFPROTO_IPV4, RegAddrMin: 1}}
+			}
+			rule(pre, is(expr.MetaKeyIIF, native(wan)), addr(16, public), to(expr.NATTypeDestNAT, hostA.Addr()))
+			rule(post, is(expr.MetaKeyOIF, native(wan)), addr(12, hostA.Addr()), to(expr.NATTypeSourceNAT, public))
+		}
+	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("install the rules: %w", err)
 	}

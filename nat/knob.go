@@ -85,7 +85,7 @@ var knobs = []Knob{
 	words("hairpinning", hairpinningWords, "RFC 5382 REQ-8", "between two inside hosts by their public endpoints", func(b *Behaviour) *Hairpinning { return &b.Hairpinning }),
 	words("unsolicited", unsolicitedWords, "RFC 5382 REQ-4", "answer to a SYN that nothing lets in", func(b *Behaviour) *Unsolicited { return &b.Unsolicited }),
 	duration("unsolicited-wait", "RFC 5382 REQ-4", "of unsolicited wait; 0s is 6s", func(b *Behaviour) *time.Duration { return &b.UnsolicitedWait }),
-	boolean("unsolicited-any", "", "not only SYNs are answered, RSTs never", func(b *Behaviour) *bool { return &b.UnsolicitedAny }),
+	boolean("unsolicited-any", "", "not only SYNs are answered; an RST never gets an RST", func(b *Behaviour) *bool { return &b.UnsolicitedAny }),
 	duration("blacklist", "", "of unsolicited blacklist; 0s is 1m", func(b *Behaviour) *time.Duration { return &b.Blacklist }),
 	words("inbound-syn", inboundSYNWords, "RFC 5382 REQ-2", "a SYN from outside meets our outstanding one", func(b *Behaviour) *InboundSYN { return &b.InboundSYN }),
 	words("outbound-synack", outboundSYNACKWords, "RFC 5382 REQ-2", "the inside's SYN-ACK after its own SYN", func(b *Behaviour) *OutboundSYNACK { return &b.OutboundSYNACK }),

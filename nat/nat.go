@@ -88,6 +88,7 @@ type NAT struct {
 	freeFlows    []*flow
 	freeMappings []*mapping
 	freeHosts    []*host
+	stateless    bool // a plain router
 	turned       bool // the packet came from inside, and its source stayed
 }
 
@@ -107,6 +108,7 @@ func New(b Behaviour, cfg *Config) (*NAT, error) {
 	if err := n.addresses(cfg); err != nil {
 		return nil, err
 	}
+	n.stateless = b.Translation == None && b.Filtering == Open && b.Tracking == TrackBasic && !b.RewriteSequence && !b.RewriteTimestamps
 	n.transitory = int64(or(b.Transitory, transitoryTime))
 	n.open = int64(or(b.Established, establishedTime))
 	n.closed = int64(or(b.Closing, closingTime))
@@ -216,7 +218,10 @@ func (n *NAT) Outbound(now time.Time, pkt []byte, out []Packet) []Packet {
 		n.drop(why)
 		return out
 	}
-	if n.isPublic(p.dst.ip) {
+	if n.stateless {
+		return n.route(&p, Outside, out)
+	}
+	if n.isPublic(p.dst.ip) && n.b.Translation != None {
 		return n.turn(&p, out)
 	}
 	if p.icmp {
@@ -233,6 +238,9 @@ func (n *NAT) Inbound(now time.Time, pkt []byte, out []Packet) []Packet {
 	if why := p.parse(pkt); why != Passed {
 		n.drop(why)
 		return out
+	}
+	if n.stateless {
+		return n.route(&p, Inside, out)
 	}
 	if n.isBanned(p.src.ip) {
 		n.drop(Blacklisted)
@@ -288,4 +296,21 @@ func (n *NAT) translation(a ip) Translation {
 		return None
 	}
 	return n.b.Translation
+}
+
+// route passes a packet on as a router without any state does.
+func (n *NAT) route(p *view, to Side, out []Packet) []Packet {
+	if n.ends(p) {
+		if p.icmp {
+			n.drop(Expired)
+			return out
+		}
+		return n.expired(p, 1-to, out)
+	}
+	if !p.icmp {
+		var c change
+		n.trim(p, &c)
+		c.patch(p.b[p.off:], tcpChecksum)
+	}
+	return n.pass(p, to, out)
 }

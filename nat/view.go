@@ -164,6 +164,7 @@ type quote struct {
 	tcp      int // of the quoted TCP header
 	src, dst endpoint
 	seq      uint32
+	whole    bool // RFC 792's "first 64 bits of the original datagram's data" are there
 }
 
 // quoted reads the quoted segment; false if there is none.
@@ -198,12 +199,14 @@ func (p *view) quoted() (quote, bool) {
 		q.src.ip = ip{binary.BigEndian.Uint64(in[8:]), binary.BigEndian.Uint64(in[16:])}
 		q.dst.ip = ip{binary.BigEndian.Uint64(in[24:]), binary.BigEndian.Uint64(in[32:])}
 	}
-	if len(b) < q.tcp+8 { // RFC 792: "the first 64 bits of the original datagram's data"
+	if len(b) < q.tcp+4 { // the ports
 		return q, false
 	}
 	q.src.port = uint64(binary.BigEndian.Uint16(b[q.tcp:]))
 	q.dst.port = uint64(binary.BigEndian.Uint16(b[q.tcp+2:]))
-	q.seq = binary.BigEndian.Uint32(b[q.tcp+4:])
+	if len(b) >= q.tcp+8 {
+		q.seq, q.whole = binary.BigEndian.Uint32(b[q.tcp+4:]), true
+	}
 	return q, true
 }
 
