@@ -23,14 +23,15 @@ const nanoResol = 9
 //
 // Each packet, and each other block, reaches the underlying writer in one Write
 // call, and nothing is kept back: a capture is whole up to its last packet
-// whatever happens to the program, and can be read while it grows. Give Writer a
-// bufio.Writer to trade that for speed.
+// whatever happens to the program, and can be read while it grows. Buffer trades
+// that for speed.
 //
 // It is for one goroutine at a time.
 type Writer struct {
 	w      io.Writer
 	buf    []byte // reused
 	start  int    // of the block begun, in buf
+	hold   int    // bytes of buf that may wait
 	ifaces []Interface
 	failed error
 }
@@ -61,10 +62,30 @@ func NewWriter(w io.Writer, ifaces ...Interface) (*Writer, error) {
 			return nil, err
 		}
 	}
-	if err := wr.flush(); err != nil {
+	if err := wr.Flush(); err != nil {
 		return nil, err
 	}
 	return wr, nil
+}
+
+// Buffer lets the writer hold back up to n bytes of whole blocks, for rates at
+// which a system call for each packet costs too much. Flush writes them.
+func (w *Writer) Buffer(n int) { w.hold = n }
+
+// Flush writes what Buffer allowed to be held back.
+func (w *Writer) Flush() error {
+	if w.failed != nil || len(w.buf) == 0 {
+		return w.failed
+	}
+	n, err := w.w.Write(w.buf)
+	if err == nil && n < len(w.buf) {
+		err = io.ErrShortWrite
+	}
+	w.buf = w.buf[:0]
+	if err != nil {
+		w.failed = fmt.Errorf("capture: write: %w", err)
+	}
+	return w.failed
 }
 
 // AddInterface describes one more interface and returns the index that its
@@ -76,7 +97,7 @@ func (w *Writer) AddInterface(i Interface) (int, error) {
 	if err := w.describe(i); err != nil {
 		return 0, err
 	}
-	return len(w.ifaces) - 1, w.flush()
+	return len(w.ifaces) - 1, w.done()
 }
 
 // WritePacket writes one packet in one Write call. Data longer than the
@@ -117,13 +138,12 @@ func (w *Writer) WritePacket(p Packet) error {
 		return fmt.Errorf("capture: write a comment of %d bytes: the format ends at %d", len(p.Comment), math.MaxUint16)
 	}
 	w.begin(ngEPB)
-	var head [ngEPBMin]byte
-	binary.LittleEndian.PutUint32(head[0:], uint32(p.Interface))
-	binary.LittleEndian.PutUint32(head[4:], uint32(ts>>32))
-	binary.LittleEndian.PutUint32(head[8:], uint32(ts))
-	binary.LittleEndian.PutUint32(head[12:], uint32(len(data)))
-	binary.LittleEndian.PutUint32(head[16:], uint32(length))
-	w.buf = append(append(w.buf, head[:]...), data...)
+	w.u32(uint32(p.Interface))
+	w.u32(uint32(ts >> 32))
+	w.u32(uint32(ts))
+	w.u32(uint32(len(data)))
+	w.u32(uint32(length))
+	w.buf = append(w.buf, data...)
 	w.pad()
 	w.textOption(ngOptComment, p.Comment)
 	switch p.Dir {
@@ -136,7 +156,7 @@ func (w *Writer) WritePacket(p Packet) error {
 		w.u32(ngOptEnd) // code and length
 	}
 	w.finish()
-	return w.flush()
+	return w.done()
 }
 
 // WriteStats writes the counters of an interface since the capture began, as
@@ -161,7 +181,7 @@ func (w *Writer) WriteStats(iface int, at time.Time, received, dropped uint64) e
 	w.counterOption(ngISBIfDrop, dropped)
 	w.option(ngOptEnd, nil)
 	w.finish()
-	return w.flush()
+	return w.done()
 }
 
 // describe appends an interface description block.
@@ -203,17 +223,12 @@ func nanoStamp(t time.Time) (uint64, error) {
 	return uint64(s)*1e9 + uint64(t.Nanosecond()), nil
 }
 
-// flush hands the blocks in buf to the underlying writer, in one call.
-func (w *Writer) flush() error {
-	n, err := w.w.Write(w.buf)
-	if err == nil && n < len(w.buf) {
-		err = io.ErrShortWrite
+// done hands finished blocks to the underlying writer, unless they may wait.
+func (w *Writer) done() error {
+	if len(w.buf) < w.hold {
+		return nil
 	}
-	w.buf = w.buf[:0]
-	if err != nil {
-		w.failed = fmt.Errorf("capture: write: %w", err)
-	}
-	return w.failed
+	return w.Flush()
 }
 
 // begin starts a block at the end of buf; finish fills in its two lengths. The

@@ -1,7 +1,6 @@
 package capture_test
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -165,6 +164,45 @@ func TestWriterOneWriteAPacket(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("WritePacket makes %v allocations", n)
+	}
+}
+
+func TestWriterBuffer(t *testing.T) {
+	var out writes
+	w, err := capture.NewWriter(&out, capture.Interface{Link: capture.LinkRaw})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Buffer(1000)
+	p := capture.Packet{Data: exampleSYN, Link: capture.LinkRaw} // a block of 72 bytes
+	for range 20 {
+		if err := w.WritePacket(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(out.calls) != 2 || len(out.calls[1]) < 1000 || len(out.calls[1])%72 != 0 {
+		t.Errorf("%d writes for 1,440 bytes", len(out.calls))
+	}
+	for range 2 {
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, _, err := readAll(t, bytes.NewReader(slices.Concat(out.calls...)))
+	if len(out.calls) != 3 || len(got) != 20 || err != io.EOF {
+		t.Errorf("%d writes, %d packets, %v", len(out.calls), len(got), err)
+	}
+	out.err = io.ErrClosedPipe
+	if err := w.WritePacket(p); err != nil {
+		t.Error("a packet that is held back:", err)
+	}
+	for range 2 {
+		if err := w.Flush(); !errors.Is(err, io.ErrClosedPipe) {
+			t.Error(err)
+		}
+	}
+	if err := w.WritePacket(p); !errors.Is(err, io.ErrClosedPipe) {
+		t.Error(err)
 	}
 }
 
@@ -425,12 +463,16 @@ func BenchmarkWriter(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer null.Close()
-	for name, out := range map[string]io.Writer{"flushed": null, "buffered": bufio.NewWriterSize(null, 256<<10)} {
-		b.Run(name, func(b *testing.B) {
-			w, err := capture.NewWriter(out, capture.Interface{Link: capture.LinkRaw})
+	for _, bench := range []struct {
+		name string
+		hold int
+	}{{"flushed", 0}, {"buffered", 32 << 10}} {
+		b.Run(bench.name, func(b *testing.B) {
+			w, err := capture.NewWriter(null, capture.Interface{Link: capture.LinkRaw})
 			if err != nil {
 				b.Fatal(err)
 			}
+			w.Buffer(bench.hold)
 			b.ReportAllocs()
 			for b.Loop() {
 				if err := w.WritePacket(p); err != nil {

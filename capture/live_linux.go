@@ -38,7 +38,8 @@ const (
 	evidenceFrame = 2048      // TPACKET_V3 only checks it
 	batchPackets  = 64        // taken under one lock; they and their data stay in a first level cache
 	batchBytes    = 16 << 10
-	napPackets    = 128 // in one go: more than 10,000 a second
+	napPackets    = 128       // fewer are not worth the delay
+	napRate       = 400 << 20 // bytes of ring a second: 2.5 million SYNs, twice what one core sends
 )
 
 // ring is a packet socket with its ring of received frames.
@@ -62,8 +63,9 @@ type ring struct {
 	// once for a batch, not for each packet.
 	batch   []Packet
 	handed  int           // of batch
-	taken   int           // packets since the last sleep
-	blocks  int           // V3: blocks given back since the last sleep
+	slept   time.Time     // when it last found the ring empty; since then:
+	taken   int           // packets
+	blocks  int           // V3: blocks given back
 	latency time.Duration // V3: half of what the caller allows, for the kernel's timeout and for ours
 
 	mu   sync.Mutex // the mapping and all below
@@ -325,11 +327,7 @@ func (r *ring) wait(until time.Time) (bool, error) {
 func (r *ring) waitFor(ctx context.Context, until time.Time) (bool, error) {
 	r.life.RLock() // Close signals, then waits for this
 	defer r.life.RUnlock()
-	// At a high rate the reader would be woken for every block, at a cost that
-	// exceeds that of the packets: let some pile up first, unless the ring could
-	// fill meanwhile.
-	nap := r.v3 && r.taken >= napPackets && r.blocks <= r.n/8
-	r.taken, r.blocks = 0, 0
+	nap := r.nap()
 	for {
 		if r.closed.Load() {
 			return false, fmt.Errorf("capture: wait: %w", net.ErrClosed)
@@ -351,12 +349,12 @@ func (r *ring) waitFor(ctx context.Context, until time.Time) (bool, error) {
 		}
 		fds := [2]unix.PollFd{{Fd: int32(r.wake), Events: unix.POLLIN}, {Fd: int32(r.fd), Events: unix.POLLIN}}
 		set := fds[:]
-		if nap {
-			nap = false
+		if nap > 0 {
 			set = fds[:1]
-			if left < 0 || left > r.latency {
-				left = r.latency
+			if left < 0 || left > nap {
+				left = nap
 			}
+			nap = 0
 		}
 		var timeout *unix.Timespec
 		if left >= 0 {
@@ -378,6 +376,22 @@ func (r *ring) waitFor(ctx context.Context, until time.Time) (bool, error) {
 			}
 		}
 	}
+}
+
+// nap returns how long not to look at the ring. At a high rate the reader would
+// be woken for every block, at a cost that exceeds that of the packets: rather let
+// as many pile up as fill a quarter of the ring at the rate since the last sleep,
+// but no more than half of it should that rise to napRate.
+func (r *ring) nap() time.Duration {
+	now := time.Now()
+	awake, taken, blocks := now.Sub(r.slept), r.taken, r.blocks
+	r.slept, r.taken, r.blocks = now, 0, 0
+	if !r.v3 || taken < napPackets || awake <= 0 {
+		return 0
+	}
+	quarter := float64(awake) / float64(max(blocks, 1)) * float64(r.n) / 4
+	half := float64(r.n) * float64(r.unit) / 2 / napRate * float64(time.Second)
+	return min(r.latency, time.Duration(min(quarter, half)))
 }
 
 // signal makes a sleeping waitFor look around.
