@@ -188,26 +188,33 @@ func (n *NAT) sequential(r PortRange, in, remote endpoint, ok func(uint16) bool)
 	return port, found
 }
 
-// fromBlock takes a port of the host's blocks, and another block if they are full.
+// fromBlock takes a port of the host's blocks, the one used last first, and of
+// another block if they are full.
 func (n *NAT) fromBlock(r PortRange, h *host, a ip, ok func(uint16) bool) (uint16, bool) {
-	size := n.b.blockSize()
-	for i := 0; ; i++ {
-		if i == len(h.blocks) && !n.addBlock(r, h, a) {
-			return 0, false
-		}
-		if h.blocks[i].ip != a {
-			continue
-		}
-		first := uint16(h.blocks[i].port)
-		block := PortRange{first, first + uint16(size-1)}
-		if n.b.BlockOrder == OrderSequential {
-			if port, found := scan(block, first, 1, ok); found {
-				return port, true
-			}
-		} else if port, found := scan(block, n.draw(block), 1, ok); found {
+	for i := range h.blocks {
+		j := (h.block + i) % len(h.blocks)
+		if port, found := n.inBlock(h.blocks[j], a, ok); found {
+			h.block = j
 			return port, true
 		}
 	}
+	if !n.addBlock(r, h, a) {
+		return 0, false
+	}
+	h.block = len(h.blocks) - 1
+	return n.inBlock(h.blocks[h.block], a, ok)
+}
+
+func (n *NAT) inBlock(block endpoint, a ip, ok func(uint16) bool) (uint16, bool) {
+	if block.ip != a {
+		return 0, false
+	}
+	first := uint16(block.port)
+	r := PortRange{first, first + uint16(n.b.blockSize()-1)}
+	if n.b.BlockOrder == OrderSequential {
+		return scan(r, first, 1, ok)
+	}
+	return scan(r, n.draw(r), 1, ok)
 }
 
 func (n *NAT) addBlock(r PortRange, h *host, a ip) bool {

@@ -71,12 +71,12 @@ type Behaviour struct {
 	Closing     time.Duration // both FINs or an RST seen; 0: 4 min
 	HoldDown    time.Duration // an external port rests so long before another mapping gets it, RFC 6888 REQ-8 (120 s); 0: not
 
-	// Limits, RFC 6888 REQ-4 and REQ-5. 0 is none.
+	// Limits. 0 is none.
 
-	MaxMappings int // of one inside host
-	SYNRate     int // new mappings per second of one inside host, with a burst of one second's worth
-	MaxFlows    int // of the whole NAT
-	Full        Full
+	MaxMappings int  // of one inside host, RFC 6888 REQ-4
+	SYNRate     int  // new mappings per second of one inside host, with a burst of one second's worth
+	MaxFlows    int  // of the whole NAT, RFC 6888 REQ-5
+	Full        Full // RFC 6888 REQ-11
 }
 
 // Given by the RFCs.

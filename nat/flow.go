@@ -46,6 +46,7 @@ type host struct {
 	public   int // index of its address
 	mappings int
 	blocks   []endpoint // first port of each block
+	block    int        // index of the one used last
 	tat      int64      // theoretical arrival time of the rate limit (as in GCRA)
 }
 
@@ -206,7 +207,7 @@ func (n *NAT) removeHost(h *host) {
 	for _, b := range h.blocks {
 		delete(n.blocks, b)
 	}
-	h.blocks = h.blocks[:0]
+	h.blocks, h.block = h.blocks[:0], 0
 	if len(n.public) > 1 || n.b.SYNRate > 0 || n.b.Translation == OneToOne {
 		return
 	}

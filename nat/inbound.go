@@ -10,8 +10,7 @@ func (n *NAT) inbound(p *view, list []Packet) []Packet {
 		n.shiftIn(f, &q)
 		switch v := n.note(f, Outside, &q); {
 		case v == ctRepeat:
-			n.removeFlow(f)
-			return n.unsolicited(p, NoMapping, list)
+			n.removeFlow(f) // and on, as of an unknown flow
 		case v == ctDrop:
 			return n.refused(p, list)
 		default:

@@ -32,7 +32,7 @@ func Preset(name string) (Behaviour, error) {
 }
 
 // Those by behaviour. Unless its subject is the answer, a preset drops what it
-// was not asked for, as most NATs do (Guha and Francis 2005, section 4).
+// was not asked for: otherwise the answer would be what an experiment sees.
 var presets = append([]PresetInfo{
 	{"eim", "endpoint-independent mapping, strict filter", Behaviour{Filtering: APDF, Unsolicited: UnsolicitedDrop}},
 	{"eim-eif", "endpoint-independent mapping and filtering: the friendliest", Behaviour{Unsolicited: UnsolicitedDrop}},

@@ -22,7 +22,7 @@ type (
 	Parity uint8
 	// Counter is what shares a counter of sequential allocation.
 	Counter uint8
-	// Order is the order in which blocks of ports are used (RFC 7753's and RFC 6888 section 5's port sets).
+	// Order is the order in which blocks of ports are used (RFC 7422 calls them port ranges).
 	Order uint8
 	// Pooling is how a public address is chosen (RFC 4787 REQ-2).
 	Pooling uint8
@@ -39,7 +39,7 @@ type (
 	SACKFix uint8
 	// Tracking is how closely connections are followed.
 	Tracking uint8
-	// Full is the answer when there is no port, no room or no quota left (RFC 6888).
+	// Full is the answer when there is no port, no room or no quota left (RFC 6888 REQ-11).
 	Full uint8
 	// Hop is whether the NAT counts as a router (RFC 1812 section 5.3.1).
 	Hop uint8
