@@ -130,8 +130,14 @@ func (p *Predictor) Class() Class {
 			c.Externals = append(c.Externals, a)
 		}
 	}
-	if best == nil { // the likeliest pair is not made of the likeliest parts
-		return c
+	if best == nil { // the likeliest kind belongs to another mapping behaviour
+		for m, i := range p.setOf {
+			for _, h := range p.fresh[i].hyps {
+				if h.kind == kind && h.scope == scope && (best == nil || h.weight[m] > best.weight[bestMapping]) {
+					best, bestMapping, set = h, m, i
+				}
+			}
+		}
 	}
 	c.describe(best, p.fresh[set])
 	c.Evidence = p.evidence(best, bestMapping)

@@ -42,6 +42,17 @@ func local(port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr("192.168.1.2"), port)
 }
 
+// hosts gives every nth observation to another host, to the destination of the first.
+func hosts(n int, obs []Observation) []Observation {
+	for i := range obs {
+		obs[i].Dest = obs[0].Dest
+		if i%n == n-1 {
+			obs[i].Local = netip.AddrPortFrom(netip.MustParseAddr("192.168.1.3"), obs[i].Local.Port())
+		}
+	}
+	return obs
+}
+
 func TestClass(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -88,6 +99,11 @@ func TestClass(t *testing.T) {
 				seen(0, 40000, 1, 50000), seen(1, 45000, 2, 1500), seen(2, 45001, 1, 50001), seen(3, 45100, 2, 1501), seen(4, 45200, 2, 1502), seen(4, 45500, 1, 50002),
 			}, target: Target{Local: local(40100), Dest: netip.MustParseAddrPort("198.51.100.2:3478")},
 			alloc: Sequential, atLeast: 0.9, words: "one for each destination", best: 1503, bestP: 0.6,
+		}, {
+			name: "for each host", obs: hosts(2, []Observation{
+				seen(0, 40000, 1, 50000), seen(1, 45000, 2, 1500), seen(2, 45001, 1, 50001), seen(3, 45100, 2, 1501), seen(4, 45200, 1, 50002), seen(5, 45500, 2, 1502),
+			}), target: Target{Local: netip.MustParseAddrPort("192.168.1.3:40100")},
+			alloc: Sequential, atLeast: 0.9, words: "one for each internal host", best: 1503, bestP: 0.6,
 		}, {
 			name: "with parity", obs: []Observation{
 				seen(0, 40000, 1, 50000), seen(1, 40002, 2, 50002), seen(2, 40005, 1, 50003), seen(3, 40007, 2, 50005), seen(4, 40010, 2, 50006), seen(5, 40013, 1, 50007), seen(6, 40113, 1, 50009),

@@ -43,8 +43,9 @@ type world interface {
 
 // subject is a kind of world, newly made for each trial.
 type subject struct {
-	name string
-	make func(r *rand.Rand) world
+	name  string
+	make  func(r *rand.Rand) world
+	fresh bool // the punch is made from a local port that was not probed
 }
 
 // simple is a NAT in a few lines: when it reuses a mapping, and how it draws a
@@ -116,10 +117,10 @@ func drawing(key func(local, dest netip.AddrPort) string, start func(r *rand.Ran
 }
 
 var subjects = []subject{
-	{"preserving", drawing(eim, func(*rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
+	{name: "preserving", make: drawing(eim, func(*rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
 		return func(_ time.Time, local, _ netip.AddrPort) int { return int(local.Port()) }
 	})},
-	{"preserving, one in five taken", drawing(apdm, func(r *rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
+	{name: "preserving, one in five taken", make: drawing(apdm, func(r *rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
 		return func(_ time.Time, local, _ netip.AddrPort) int {
 			if r.IntN(5) == 0 {
 				return 1024 + r.IntN(64512)
@@ -127,21 +128,21 @@ var subjects = []subject{
 			return int(local.Port())
 		}
 	})},
-	{"offset", drawing(apdm, func(r *rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
+	{name: "offset", make: drawing(apdm, func(r *rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
 		k := 1 + r.IntN(5000)
 		return func(_ time.Time, local, _ netip.AddrPort) int { return inUsual(int(local.Port()) + k) }
 	})},
-	{"sequential, endpoint-independent", counter(1, 0, 1, eim)},
-	{"sequential +1", counter(1, 0, 1, apdm)},
-	{"sequential -1", counter(-1, 0, 1, apdm)},
-	{"sequential +2", counter(2, 0, 1, apdm)},
-	{"sequential +1, load 2/s", counter(1, 2, 1, apdm)},
-	{"sequential +1, load 20/s", counter(1, 20, 1, apdm)},
-	{"sequential +1, load 200/s", counter(1, 200, 1, apdm)},
-	{"sequential +1, load 2000/s", counter(1, 2000, 1, apdm)},
-	{"sequential +1, load 20/s in bursts of 10", counter(1, 20, 10, apdm)},
-	{"sequential +2, load 20/s", counter(2, 20, 1, apdm)},
-	{"sequential for each destination", drawing(apdm, func(r *rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
+	{name: "sequential, endpoint-independent", make: counter(1, 0, 1, eim)},
+	{name: "sequential +1", make: counter(1, 0, 1, apdm)},
+	{name: "sequential -1", make: counter(-1, 0, 1, apdm)},
+	{name: "sequential +2", make: counter(2, 0, 1, apdm)},
+	{name: "sequential +1, load 2/s", make: counter(1, 2, 1, apdm)},
+	{name: "sequential +1, load 20/s", make: counter(1, 20, 1, apdm)},
+	{name: "sequential +1, load 200/s", make: counter(1, 200, 1, apdm)},
+	{name: "sequential +1, load 2000/s", make: counter(1, 2000, 1, apdm)},
+	{name: "sequential +1, load 20/s in bursts of 10", make: counter(1, 20, 10, apdm)},
+	{name: "sequential +2, load 20/s", make: counter(2, 20, 1, apdm)},
+	{name: "sequential for each destination", make: drawing(apdm, func(r *rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
 		at := map[netip.AddrPort]int{}
 		return func(_ time.Time, _, dest netip.AddrPort) int {
 			if at[dest] == 0 {
@@ -151,24 +152,24 @@ var subjects = []subject{
 			return at[dest]
 		}
 	})},
-	{"clock, 50 ports/s", drawing(apdm, func(r *rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
+	{name: "clock, 50 ports/s", make: drawing(apdm, func(r *rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
 		first := r.IntN(64512)
 		return func(at time.Time, _, _ netip.AddrPort) int {
 			return inUsual(1024 + first + int(at.Sub(epoch).Seconds()*50))
 		}
 	})},
-	{"block of 512", drawing(apdm, func(r *rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
+	{name: "block of 512", make: drawing(apdm, func(r *rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
 		lo := 1024 + r.IntN(126)*512
 		return func(time.Time, netip.AddrPort, netip.AddrPort) int { return lo + r.IntN(512) }
 	})},
-	{"band of 1000", drawing(apdm, func(r *rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
+	{name: "band of 1000", make: drawing(apdm, func(r *rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
 		lo := 1024 + r.IntN(63512)
 		return func(time.Time, netip.AddrPort, netip.AddrPort) int { return lo + r.IntN(1000) }
 	})},
-	{"random, endpoint-independent", drawing(eim, func(r *rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
+	{name: "random, endpoint-independent", make: drawing(eim, func(r *rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
 		return func(time.Time, netip.AddrPort, netip.AddrPort) int { return 1024 + r.IntN(64512) }
 	})},
-	{"random", drawing(apdm, func(r *rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
+	{name: "random", make: drawing(apdm, func(r *rand.Rand) func(time.Time, netip.AddrPort, netip.AddrPort) int {
 		return func(time.Time, netip.AddrPort, netip.AddrPort) int { return 1024 + r.IntN(64512) }
 	})},
 }
@@ -186,7 +187,7 @@ func modelNAT(t testing.TB, name string, b nat.Behaviour, rate float64) subject 
 	if rate > 0 {
 		name += fmt.Sprintf(", load %.0f/s", rate)
 	}
-	return subject{name, func(r *rand.Rand) world {
+	return subject{name: name, make: func(r *rand.Rand) world {
 		n, err := nat.New(b, &nat.Config{Public: []netip.Addr{publicIP}, Seed: r.Uint64()})
 		if err != nil {
 			t.Fatal(err)
@@ -301,16 +302,21 @@ type score struct {
 }
 
 // trial runs one experiment and returns the observations and the port of the punch.
-func trial(r *rand.Rand, w world) (obs []Observation, target Target, port uint16) {
+func trial(r *rand.Rand, s subject) (obs []Observation, target Target, port uint16) {
+	w := s.make(r)
 	at := epoch
+	any := func() netip.AddrPort { return netip.AddrPortFrom(hostAddr, uint16(32768+r.IntN(28232))) }
 	var local netip.AddrPort
 	for range 3 {
-		local = netip.AddrPortFrom(hostAddr, uint16(32768+r.IntN(28232)))
+		local = any()
 		for _, third := range thirds {
 			ext := w.connect(at, local, third)
 			obs = append(obs, Observation{Time: at, Local: local, Dest: third, External: netip.AddrPortFrom(publicIP, ext)})
 			at = at.Add(time.Millisecond + time.Duration(r.ExpFloat64()*float64(probeGap)))
 		}
+	}
+	if s.fresh {
+		local = any()
 	}
 	at = obs[len(obs)-1].Time.Add(punchWait/2 + time.Duration(r.Float64()*float64(punchWait)))
 	return obs, Target{Local: local, Dest: peerAddr, Time: at}, w.connect(at, local, peerAddr)
@@ -320,7 +326,7 @@ func trial(r *rand.Rand, w world) (obs []Observation, target Target, port uint16
 func measure(t testing.TB, s subject, n int, seed uint64) (scores [3]score) {
 	for i := range n {
 		r := rand.New(rand.NewPCG(seed, uint64(i)))
-		obs, target, port := trial(r, s.make(r))
+		obs, target, port := trial(r, s)
 		if port == 0 {
 			t.Fatalf("%s, trial %d: no mapping", s.name, i)
 		}
@@ -358,6 +364,13 @@ func allSubjects(t testing.TB) []subject {
 	for _, p := range nat.Presets() {
 		if p.Behaviour.Translation == nat.NAPT {
 			list = append(list, modelNAT(t, "model "+p.Name, p.Behaviour, 0))
+		}
+	}
+	// From a local port that was not probed an endpoint-independent mapping is a new one, too.
+	for _, s := range slices.Clone(list) {
+		if slices.Contains([]string{"preserving", "offset", "sequential, endpoint-independent", "random, endpoint-independent", "model cgn"}, s.name) {
+			s.name, s.fresh = s.name+", new local port", true
+			list = append(list, s)
 		}
 	}
 	for _, name := range []string{"sequential", "apdm", "cgn", "linux"} {
@@ -417,7 +430,7 @@ func BenchmarkPrediction(b *testing.B) {
 	for _, s := range allSubjects(b) {
 		b.Run(strings.ReplaceAll(s.name, " ", "-"), func(b *testing.B) {
 			r := rand.New(rand.NewPCG(*seed, 0))
-			obs, target, _ := trial(r, s.make(r))
+			obs, target, _ := trial(r, s)
 			b.ReportAllocs()
 			for b.Loop() {
 				p, err := New(obs)
