@@ -77,6 +77,9 @@ func (r *PortRange) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%q is no range of ports, such as 1024-65535", text)
 	}
 	*r = PortRange{uint16(a), uint16(b)}
+	if *r == (PortRange{}).or1024() {
+		*r = PortRange{} // one value has one form, so that == tells
+	}
 	return nil
 }
 
