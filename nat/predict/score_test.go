@@ -428,7 +428,7 @@ func TestScores(t *testing.T) {
 // and the hit rates.
 func BenchmarkPrediction(b *testing.B) {
 	for _, s := range allSubjects(b) {
-		b.Run(strings.ReplaceAll(s.name, " ", "-"), func(b *testing.B) {
+		b.Run(strings.NewReplacer(" ", "-", ",", "", "/", "-per-").Replace(s.name), func(b *testing.B) {
 			r := rand.New(rand.NewPCG(*seed, 0))
 			obs, target, _ := trial(r, s)
 			b.ReportAllocs()
