@@ -52,8 +52,8 @@ func (n *NAT) sound() error {
 			if m.out != out || mappings[m] == 0 {
 				return fmt.Errorf("mapping %v: without a flow, or elsewhere", out.addrPort())
 			}
-			if !n.b.overloads() && n.translation(m.in.ip) == NAPT && m.nextOut != nil {
-				return fmt.Errorf("two mappings on %v", out.addrPort())
+			if !n.b.overloads() && n.translation(m.in.ip) == NAPT && m.nextOut != nil && m.nextOut.in != m.in {
+				return fmt.Errorf("%v and %v share %v", m.in.addrPort(), m.nextOut.in.addrPort(), out.addrPort())
 			}
 		}
 	}
