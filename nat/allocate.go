@@ -92,11 +92,16 @@ func (n *NAT) port(in, remote endpoint, h *host, a ip) (uint16, bool) {
 	case Block:
 		return n.fromBlock(r, h, a, ok)
 	case Clock:
-		ticks := int(n.now / int64(time.Second) * int64(max(n.b.ClockRate, 1)))
-		ticks += int(n.now % int64(time.Second) * int64(max(n.b.ClockRate, 1)) / int64(time.Second))
-		return scan(r, wrap(r, int(n.start(r))+ticks), 1, ok)
+		return scan(r, wrap(r, int(n.start(r))+n.ticks(r)), 1, ok)
 	}
 	return n.random(r, ok)
+}
+
+// ticks is how far the clock has driven the counter, in ports of the range.
+func (n *NAT) ticks(r PortRange) int {
+	rate, second := int64(max(n.b.ClockRate, 1)), int64(time.Second)
+	whole := n.now / second % int64(r.size()) * (rate % int64(r.size()))
+	return int((whole + n.now%second*rate/second) % int64(r.size()))
 }
 
 // preferred is the port that preserving and offset try first.

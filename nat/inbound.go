@@ -83,12 +83,8 @@ func (n *NAT) openTo(p *view) (*mapping, Reason) {
 	if m := n.externals[p.dst]; m != nil {
 		return m, Passed
 	}
-	host := p.dst.ip
-	if n.translation(host) == OneToOne {
-		var known bool
-		if host, known = n.owners[p.dst.ip]; !known {
-			return nil, NoMapping
-		}
+	if _, known := n.owners[p.dst.ip]; !known && n.translation(p.dst.ip) == OneToOne {
+		return nil, NoMapping
 	}
 	return nil, Passed
 }

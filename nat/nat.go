@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -282,12 +283,7 @@ func (n *NAT) at(now time.Time) {
 }
 
 func (n *NAT) isPublic(a ip) bool {
-	for _, p := range n.public {
-		if a == p {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(n.public, a)
 }
 
 // translation is what happens to flows of the host a: IPv6 is never translated.

@@ -3,6 +3,7 @@ package nat
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -110,10 +111,8 @@ func (b *Behaviour) checkAllocation(c *checker) {
 		if !is {
 			return
 		}
-		for _, a := range of {
-			if b.Allocation == a {
-				return
-			}
+		if slices.Contains(of, b.Allocation) {
+			return
 		}
 		c.fail(key, "allocation %v does not use it", b.Allocation)
 	}
