@@ -1,0 +1,131 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"github.com/synpunch/synpunch/lab"
+)
+
+// way is one direction of the link.
+type way struct {
+	to     uint8 // side of the NAT at its end
+	delay  time.Duration
+	faults map[int]lab.Fault // by packet number
+
+	tcp  int   // TCP packets so far
+	last int64 // when the latest packet arrives: packets do not overtake each other
+	held []heldPacket
+}
+
+// heldPacket waits for later ones to overtake it.
+type heldPacket struct {
+	event
+	after int   // goes behind the packet of this number
+	limit int64 // or at this time
+}
+
+func newWay(to uint8, delay time.Duration, dir lab.Direction, faults []lab.Fault) way {
+	w := way{to: to, delay: delay}
+	for _, f := range faults {
+		if f.Direction == dir {
+			if w.faults == nil {
+				w.faults = map[int]lab.Fault{}
+			}
+			w.faults[f.Packet] = f
+		}
+	}
+	return w
+}
+
+func (l *way) reset() {
+	clear(l.held)
+	l.tcp, l.last, l.held = 0, 0, l.held[:0]
+}
+
+// travel puts a packet that has left a NAT on its way to the other.
+func (w *world) travel(l *way, data []byte, syn int32) {
+	at := w.now + int64(l.delay)
+	if j := w.set.Jitter; j > 0 {
+		at += w.rng.Int64N(int64(j))
+	}
+	if l.tcp > 0 || l.last > 0 {
+		at = max(at, l.last)
+	}
+	e := event{at: at, kind: fromLink, who: l.to, data: data, syn: syn}
+	if !isTCP(data) {
+		l.last = at
+		w.post(e)
+		return
+	}
+	l.tcp++
+	f := l.faults[l.tcp]
+	switch f.Action {
+	case lab.Lose:
+		return
+	case lab.Reorder:
+		h := heldPacket{event: e, after: l.tcp + max(f.Behind, 1), limit: at + int64(lab.ReorderLimit)}
+		l.held = append(l.held, h)
+		w.moving++
+		w.q.push(event{at: h.limit, kind: letGo, who: l.to})
+		return
+	case lab.Duplicate:
+		l.last = at
+		again := w.arena.alloc(len(data))
+		copy(again, data)
+		w.post(e)
+		e.data = again
+		w.post(e)
+	default:
+		l.last = at
+		w.post(e)
+	}
+	w.release(l, l.tcp, at)
+}
+
+// release lets the held packets follow that packet number n has overtaken, which
+// arrives at the time at.
+func (w *world) release(l *way, n int, at int64) {
+	l.held = slices.DeleteFunc(l.held, func(h heldPacket) bool {
+		if n < h.after || at > h.limit {
+			return false
+		}
+		w.moving--
+		h.at = at
+		w.post(h.event)
+		return true
+	})
+}
+
+// expire lets the held packets go whose time is up.
+func (w *world) expire(l *way) {
+	l.held = slices.DeleteFunc(l.held, func(h heldPacket) bool {
+		if w.now < h.limit {
+			return false
+		}
+		w.moving--
+		h.at = w.now
+		w.post(h.event)
+		return true
+	})
+}
+
+const protoTCP = 6
+
+func isTCP(ip []byte) bool {
+	if ip[0]>>4 == 4 {
+		return ip[9] == protoTCP
+	}
+	return ip[6] == protoTCP
+}
+
+// isSYN reports whether a packet is a bare SYN. Nothing in this world has IP
+// options or extension headers.
+func isSYN(ip []byte) bool {
+	flags := 20 + 13
+	if ip[0]>>4 == 6 {
+		flags = 40 + 13
+	}
+	const fin, syn, rst, ack = 1, 2, 4, 16
+	return isTCP(ip) && len(ip) > flags && ip[flags]&(fin|syn|rst|ack) == syn
+}
