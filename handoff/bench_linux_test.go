@@ -376,7 +376,7 @@ func openRepairedFrom(tb testing.TB, l *net.TCPListener, local netip.AddrPort) (
 	o := newOpener(tb, rawtcp.HandshakeConfig{Local: local, Remote: remote, WScale: 10})
 	defer o.close()
 	o.open(tb)
-	c, err := r.Install(o.hs.Transfer(time.Now()), o.late(tb))
+	c, err := r.Install(o.hs.Transfer(time.Now()), o.late)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -105,7 +105,7 @@ func TestCapabilities(t *testing.T) {
 				if err := errors.Join(o.start(), o.finish()); err != nil {
 					return nil, err
 				}
-				return r.Install(o.hs.Transfer(time.Now()), o.late(t))
+				return r.Install(o.hs.Transfer(time.Now()), o.late)
 			}},
 		} {
 			t.Run(c.name+", "+f.name, func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -177,9 +178,10 @@ type seen struct {
 
 // tap sees a flow's packets on all devices of the namespace it was opened in.
 type tap struct {
-	fd  int
-	buf []byte
-	log []seen // with keep
+	fd      int
+	buf     []byte
+	control []byte
+	log     []seen // with keep
 	// keep records every segment, without its payload.
 	keep bool
 }
@@ -207,10 +209,11 @@ func openTap(local, remote netip.AddrPort) (*tap, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tap{fd: fd, buf: make([]byte, 1<<17)}
+	t := &tap{fd: fd, buf: make([]byte, 1<<17), control: make([]byte, 128)}
 	if err := errors.Join(
 		unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}),
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
 		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: binary.NativeEndian.Uint16([]byte{0, unix.ETH_P_ALL})}),
 	); err != nil {
 		t.close()
@@ -230,9 +233,9 @@ func (t *tap) close() {
 // payload is valid until the next call.
 func (t *tap) next(deadline time.Time) (seen, bool) {
 	for {
-		n, from, err := unix.Recvfrom(t.fd, t.buf, unix.MSG_DONTWAIT)
+		n, nc, _, from, err := unix.Recvmsg(t.fd, t.buf, t.control, unix.MSG_DONTWAIT)
 		if err == nil {
-			s := seen{at: time.Now(), out: from.(*unix.SockaddrLinklayer).Pkttype == unix.PACKET_OUTGOING}
+			s := seen{at: stamp(t.control[:nc]), out: from.(*unix.SockaddrLinklayer).Pkttype == unix.PACKET_OUTGOING}
 			if rawtcp.ParseInto(&s.seg, t.buf[:n]) != nil {
 				continue
 			}
@@ -255,6 +258,16 @@ func (t *tap) next(deadline time.Time) (seen, bool) {
 	}
 }
 
+// stamp is the time at which the kernel saw a packet.
+func stamp(control []byte) time.Time {
+	h, data, _, err := unix.ParseOneSocketControlMessage(control)
+	if err != nil || h.Type != unix.SCM_TIMESTAMPNS {
+		return time.Now()
+	}
+	ts := *(*unix.Timespec)(unsafe.Pointer(&data[0]))
+	return time.Unix(ts.Unix())
+}
+
 // drain reads what is there.
 func (t *tap) drain() {
 	for {
@@ -271,8 +284,6 @@ type opener struct {
 	tap *tap
 	out []rawtcp.Segment
 	pkt []byte
-	// mute keeps to itself what the machine has to say.
-	mute bool
 }
 
 func newOpener(tb testing.TB, cfg rawtcp.HandshakeConfig) *opener {
@@ -380,36 +391,31 @@ func (o *opener) finish() error {
 	return nil
 }
 
-func (o *opener) feed(s *seen) error {
+func (o *opener) feed(s *seen) error { return o.send(o.receive(s)) }
+
+// receive returns what the machine has to say to a packet.
+func (o *opener) receive(s *seen) []rawtcp.Segment {
 	if s.out {
 		return nil
 	}
-	out := o.hs.Receive(s.at, &s.seg, o.out[:0])
-	if o.mute {
-		return nil
-	}
-	return o.send(out)
+	return o.hs.Receive(s.at, &s.seg, o.out[:0])
 }
 
 // late is what Install wants.
-func (o *opener) late(tb testing.TB) func(rawtcp.Seq) []byte {
-	return func(from rawtcp.Seq) []byte {
-		for {
-			s, ok := o.tap.next(time.Time{})
-			if !ok {
-				break
-			}
-			if err := o.feed(&s); err != nil {
-				tb.Error(err)
-			}
+func (o *opener) late(from rawtcp.Seq) []byte {
+	for {
+		s, ok := o.tap.next(time.Time{})
+		if !ok {
+			break
 		}
-		t := o.hs.Transfer(time.Now())
-		n := int(t.RcvNxt.Sub(from))
-		if n <= 0 || n > len(t.Data) {
-			return nil
-		}
-		return t.Data[len(t.Data)-n:]
+		o.receive(&s) // and be silent
 	}
+	t := o.hs.Transfer(time.Now())
+	n := int(t.RcvNxt.Sub(from))
+	if n <= 0 || n > len(t.Data) {
+		return nil
+	}
+	return t.Data[len(t.Data)-n:]
 }
 
 // pattern returns n bytes that are the same for the same seed.

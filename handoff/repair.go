@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -26,14 +27,15 @@ type RepairConfig struct {
 type Repair struct {
 	local, remote netip.AddrPort
 	cfg           RepairConfig
+	raw           *rawtcp.Conn // for acknowledgments in Install
 	repairSocket
 }
 
 // PrepareRepair makes and binds the socket and, with Warm, goes once through
 // what Install will do.
 //
-// It needs CAP_NET_ADMIN in the user namespace that owns the network namespace;
-// without it the error is EPERM and names the remedy. The socket can be bound
+// It needs CAP_NET_ADMIN and CAP_NET_RAW in the user namespace that owns the
+// network namespace; without them the error is EPERM and names the remedy. The socket can be bound
 // whoever else uses the local port. EADDRNOTAVAIL means that a socket of this very
 // flow exists. If it is in TIME-WAIT and had timestamps the kernel ends it instead
 // (tcp_twsk_unique): that the new flow's numbers are ahead of the old one's, so that
@@ -65,20 +67,20 @@ func (r *Repair) Warm() error {
 	return nil
 }
 
-// Install makes the socket continue the flow t and gives it to the caller; r is
-// then closed. It has what net.Dial would have set: TCP_NODELAY and keep-alive
-// after 15 s.
+// Install makes the socket continue the flow t and gives it to the caller. It has
+// what net.Dial would have set: TCP_NODELAY and keep-alive after 15 s. What is
+// left of r is a raw socket, for Close.
 //
 // While the socket enters the kernel's table a filter drops whatever arrives for
 // it, so that no segment meets a half-made socket. For what is dropped there is
 // late, which may be nil: asked with a sequence number, it returns the payload
 // that a packet socket has seen from that number on, as far as it is without a
-// hole. Install puts it in the receive queue, takes the filter away and
-// asks again until nothing is missing: no byte is lost, none comes twice, and
-// no retransmission is needed, provided that late acknowledges on the wire what
-// it returns, as rawtcp.Handshake.Receive does with what it is fed: the kernel
-// does not acknowledge what is put in its queue. late is called from the calling
-// goroutine, a few times. It may return what the socket has got by itself.
+// hole. Install puts it in the receive queue, acknowledges it, takes the filter
+// away and asks again until nothing is missing: no byte is lost, none comes
+// twice, and no retransmission is needed. late is called from the calling
+// goroutine, a few times, and must not miss what has been captured before the
+// call. It may return what the socket has got by itself. It should send nothing:
+// acknowledgments of two speakers with two clocks would let timestamps run back.
 //
 // If the flow can be handed off before the peer has acknowledged our SYN (the
 // machine's option Early), t may come from SYN-RECEIVED: the kernel's first
@@ -105,13 +107,18 @@ func (r *Repair) Install(t rawtcp.Transfer, late func(rcvNxt rawtcp.Seq) []byte)
 	return c, nil
 }
 
-// Close gives the socket up without a packet. After Install it does nothing.
+// Close gives the socket up without a packet. After Install it leaves the
+// connection alone.
 func (r *Repair) Close() error {
-	if r.conn == nil {
-		return nil
+	var err error
+	if r.conn != nil {
+		err = r.conn.Close() // in repair mode: tcp_close sends nothing
+		r.conn = nil
 	}
-	err := r.conn.Close() // in repair mode: tcp_close sends nothing
-	r.conn = nil
+	if r.raw != nil {
+		err = errors.Join(err, r.raw.Close())
+		r.raw = nil
+	}
 	return err
 }
 

@@ -61,25 +61,35 @@ func (r *Repair) prepare() error {
 		unix.Close(fd)
 		return err
 	}
-	c, err := tcpConn(fd)
-	if err != nil {
+	if r.conn, err = tcpConn(fd); err != nil {
 		return err
 	}
-	r.conn = c
-	raw, err := c.SyscallConn()
-	if err == nil {
-		err = raw.Control(func(fd uintptr) { r.fd = int(fd) }) // valid as long as r has conn
-	}
-	if err == nil {
-		err = errors.Join(disconnect(r.fd), arm(r.fd))
-	}
-	if err == nil {
-		err = r.warm()
-	}
-	if err != nil {
+	if err := r.complete(); err != nil {
 		return errors.Join(err, r.Close())
 	}
 	return nil
+}
+
+// complete is the second half of prepare, from which on Close is responsible.
+func (r *Repair) complete() error {
+	sc, err := r.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if err := sc.Control(func(fd uintptr) { r.fd = int(fd) }); err != nil { // valid as long as r has conn
+		return err
+	}
+	network := "ip6"
+	if r.local.Addr().Is4() {
+		network = "ip4"
+	}
+	if r.raw, err = rawtcp.Open(network, &rawtcp.Config{Interface: r.cfg.Interface, Local: r.local.Addr()}); err != nil {
+		return err
+	}
+	if err := errors.Join(disconnect(r.fd), arm(r.fd)); err != nil {
+		return err
+	}
+	return r.warm()
 }
 
 // warm leaves the socket as it found it: in CLOSE, with the filter.
@@ -196,7 +206,7 @@ func (r *Repair) install(t *rawtcp.Transfer, late func(rawtcp.Seq) []byte) (*net
 	if err := r.continueFlow(r.fd, t); err != nil {
 		return nil, err
 	}
-	if err := r.letIn(t.RcvNxt, late); err != nil {
+	if err := r.letIn(t, late); err != nil {
 		return nil, err
 	}
 	// With TCP_REPAIR_OFF the kernel would send a window probe, which is of no use:
@@ -304,20 +314,52 @@ func setRepairOptions(fd int, t *rawtcp.Transfer) error {
 	return nil
 }
 
-// setRepairWindow fills in struct tcp_repair_window. Without it snd_wnd is 0
-// and the first data wait for a window probe.
+// repairWindow is struct tcp_repair_window.
+type repairWindow struct{ sndWl1, sndWnd, maxWindow, rcvWnd, rcvWup uint32 }
+
+// setRepairWindow sets the windows. Without it snd_wnd is 0 and the first data
+// wait for a window probe.
 func setRepairWindow(fd int, t *rawtcp.Transfer) error {
-	// What late acknowledges may promise up to a unit of the scale more than the
-	// transfer says, because windows are rounded up.
-	rcvWnd := t.RcvWnd + 1<<t.RcvWScale - 1
-	b := make([]byte, 0, 5*4)
-	for _, v := range [...]uint32{uint32(t.SndWl1), t.SndWnd, max(t.MaxWnd, t.SndWnd), rcvWnd, uint32(t.RcvWup)} {
-		b = binary.NativeEndian.AppendUint32(b, v)
+	w := repairWindow{
+		sndWl1: uint32(t.SndWl1), sndWnd: t.SndWnd, maxWindow: max(t.MaxWnd, t.SndWnd),
+		// Windows are rounded up to a unit of the scale, so that what acknowledge
+		// promises may lie up to a unit beyond what the transfer says.
+		rcvWnd: t.RcvWnd + 1<<t.RcvWScale - 1, rcvWup: uint32(t.RcvWup),
 	}
-	if err := unix.SetsockoptString(fd, unix.SOL_TCP, unix.TCP_REPAIR_WINDOW, string(b)); err != nil {
+	b := unsafe.String((*byte)(unsafe.Pointer(&w)), unsafe.Sizeof(w))
+	if err := unix.SetsockoptString(fd, unix.SOL_TCP, unix.TCP_REPAIR_WINDOW, b); err != nil {
 		return fmt.Errorf("set TCP_REPAIR_WINDOW: %w", err)
 	}
 	return nil
+}
+
+// acknowledge tells the peer what was put in the receive queue, which the kernel
+// does not do. The segment is what the kernel would send: with its clock's
+// timestamp, and with the window that it will honour.
+func (r *Repair) acknowledge(t *rawtcp.Transfer, rcvNxt rawtcp.Seq) error {
+	var w repairWindow
+	n := uint32(unsafe.Sizeof(w))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(r.fd), unix.SOL_TCP, unix.TCP_REPAIR_WINDOW, uintptr(unsafe.Pointer(&w)), uintptr(unsafe.Pointer(&n)), 0)
+	if errno != 0 {
+		return fmt.Errorf("get TCP_REPAIR_WINDOW: %w", errno)
+	}
+	open := max(rawtcp.Seq(w.rcvWup).Add(int(w.rcvWnd)).Sub(rcvNxt), 0)
+	s := rawtcp.Segment{
+		Src: r.local, Dst: r.remote, DF: true, Flags: rawtcp.ACK,
+		Seq: t.SndNxt, Ack: rcvNxt, Window: uint16(min(open>>t.RcvWScale, 65535)),
+	}
+	if t.Timestamps {
+		now, err := unix.GetsockoptInt(r.fd, unix.SOL_TCP, unix.TCP_TIMESTAMP)
+		if err != nil {
+			return fmt.Errorf("get TCP_TIMESTAMP: %w", err)
+		}
+		s.Options = rawtcp.Options{HasTimestamps: true, TSVal: uint32(now), TSEcr: t.TSRecent}
+	}
+	pkt, err := s.Append(make([]byte, 0, rawtcp.MaxHeader))
+	if err != nil {
+		return err
+	}
+	return r.raw.Send(pkt)
 }
 
 // push appends bytes to the receive queue. The queue must end at seq, and no
@@ -349,13 +391,14 @@ func push(fd int, seq rawtcp.Seq, data []byte) error {
 }
 
 // letIn takes the drop filter away in such a way that nothing the peer sent is
-// missing from the receive queue, which ends at rcvNxt.
+// missing from the receive queue, which ends at t.RcvNxt.
 //
 // The packet socket's tap comes before the TCP socket, on the same processor and
 // in the same softirq, so what the filter drops has been captured before:
 //
 //  1. With the filter on, only we move the queue. late's bytes are put in.
 //  2. The filter goes. What arrived between the two is dropped; late knows it.
+//     What was put in is acknowledged.
 //  3. If late has something beyond the queue's end, either it was dropped, or
 //     the kernel is just about to take it. In the second case the queue moves by
 //     itself in a moment. In the first the filter is put back. Softirqs that had not
@@ -363,18 +406,24 @@ func push(fd int, seq rawtcp.Seq, data []byte) error {
 //     again. Segments that the kernel got in the meantime are in its out-of-order
 //     queue. late's bytes cover them as well, and the kernel drops what lies
 //     below the queue's end when it next looks there (tcp_ofo_queue).
-func (r *Repair) letIn(rcvNxt rawtcp.Seq, late func(rawtcp.Seq) []byte) error {
+func (r *Repair) letIn(t *rawtcp.Transfer, late func(rawtcp.Seq) []byte) error {
 	if late == nil {
 		return detachDrop(r.fd)
 	}
+	rcvNxt := t.RcvNxt
 	for r.rounds = 1; r.rounds <= maxRounds; r.rounds++ {
 		data := late(rcvNxt)
 		if err := push(r.fd, rcvNxt, data); err != nil {
 			return err
 		}
-		rcvNxt = rcvNxt.Add(len(data))
-		if err := detachDrop(r.fd); err != nil {
+		if err := detachDrop(r.fd); err != nil { // at once, before more comes
 			return err
+		}
+		if len(data) > 0 {
+			rcvNxt = rcvNxt.Add(len(data))
+			if err := r.acknowledge(t, rcvNxt); err != nil {
+				return err
+			}
 		}
 		if len(late(rcvNxt)) == 0 {
 			return nil
@@ -387,7 +436,6 @@ func (r *Repair) letIn(rcvNxt rawtcp.Seq, late func(rawtcp.Seq) []byte) error {
 			return err
 		}
 	}
-	// The caller has acknowledged what is missing: nobody would send it again.
 	return fmt.Errorf("%w: after %d rounds there is still something on its way", ErrDesync, maxRounds)
 }
 

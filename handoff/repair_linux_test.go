@@ -28,7 +28,7 @@ type handedOff struct {
 	o      *opener
 }
 
-func handOff(tb testing.TB, w *wire, v6 bool, cfg rawtcp.HandshakeConfig, mute bool, early []byte) *handedOff {
+func handOff(tb testing.TB, w *wire, v6 bool, cfg rawtcp.HandshakeConfig, early []byte) *handedOff {
 	tb.Helper()
 	l := w.listen(tb, v6)
 	defer l.Close()
@@ -54,8 +54,7 @@ func handOff(tb testing.TB, w *wire, v6 bool, cfg rawtcp.HandshakeConfig, mute b
 	h.o.tap.keep = true
 	h.o.open(tb)
 	t := h.o.hs.Transfer(time.Now())
-	h.o.mute = mute
-	late := h.o.late(tb)
+	late := h.o.late
 	wait := late
 	if len(t.Data) == 0 && len(early) <= 14480 {
 		// All that is early comes late.
@@ -68,6 +67,7 @@ func handOff(tb testing.TB, w *wire, v6 bool, cfg rawtcp.HandshakeConfig, mute b
 			}
 		}
 	}
+	tb.Cleanup(func() { h.repair.Close() })
 	if h.conn, err = h.repair.Install(t, func(from rawtcp.Seq) []byte { return wait(from) }); err != nil {
 		tb.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestInstallKeepsTheFlow(t *testing.T) {
 		for _, early := range []int{0, 1, 3000, 60000} {
 			t.Run(fmt.Sprintf("%s, %d early bytes", c.name, early), func(t *testing.T) {
 				first := pattern(early, 3)
-				h := handOff(t, w, c.v6, c.cfg, false, first)
+				h := handOff(t, w, c.v6, c.cfg, first)
 				ours, peers := h.info(t)
 				if ours.State != "ESTABLISHED" || peers.State != "ESTABLISHED" {
 					t.Errorf("states %s and %s", ours.State, peers.State)
@@ -169,7 +169,7 @@ func TestInstallWhateverTheSettings(t *testing.T) {
 		t.Run(c[0]+" "+c[1], func(t *testing.T) {
 			setSysctl(t, c[0], c[1])
 			first := pattern(3000, 3)
-			h := handOff(t, w, false, rawtcp.HandshakeConfig{WScale: 7}, false, first)
+			h := handOff(t, w, false, rawtcp.HandshakeConfig{WScale: 7}, first)
 			if ours, _ := h.info(t); !ours.Timestamps || !ours.SACK || !ours.WScale || ours.SndWScale == 0 || ours.RcvWScale != 7 {
 				t.Errorf("%+v", ours)
 			}
@@ -209,9 +209,9 @@ func checkStamps(t *testing.T, log []seen, want bool) {
 	if !want {
 		return
 	}
-	// One up for the even number, and the tap's clock is read a little late.
+	// One up for the even number, and the two clocks tick at different moments.
 	took := last.at.Sub(first.at).Milliseconds()
-	if ticks := int64(last.seg.Options.TSVal - first.seg.Options.TSVal); ticks > took+5 {
+	if ticks := int64(last.seg.Options.TSVal - first.seg.Options.TSVal); ticks > took+3 || ticks < took-3 {
 		t.Errorf("TSval went on by %d in %d ms", ticks, took)
 	}
 }
@@ -248,26 +248,18 @@ func checkLabel(t *testing.T, log []seen, out bool) {
 	}
 }
 
-// What the peer has sent while Install ran must be acknowledged by somebody, or
-// the peer sends it again. Its data all come after Transfer and before the filter goes.
+// What the peer has sent while Install ran must be acknowledged, or the peer
+// sends it again. Its data all come after Transfer and before the filter goes.
 func TestInstallNeedsNoRetransmission(t *testing.T) {
 	if !testenv.Isolate(t) {
 		return
 	}
 	w := newWire(t)
-	for _, c := range []struct {
-		name  string
-		mute  bool
-		again bool
-	}{
-		{name: "late acknowledges"},
-		// The control: this is what it is for.
-		{name: "nobody acknowledges", mute: true, again: true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			for _, size := range []int{1, 1000, 14480} { // at most the initial congestion window
+	for _, f := range families {
+		for _, size := range []int{1, 1000, 14000} { // at most the initial congestion window
+			t.Run(fmt.Sprintf("%s, %d bytes", f.name, size), func(t *testing.T) {
 				first := pattern(size, 3)
-				h := handOff(t, w, false, rawtcp.HandshakeConfig{WScale: 7}, c.mute, first)
+				h := handOff(t, w, f.v6, rawtcp.HandshakeConfig{WScale: 7}, first)
 				got := make([]byte, len(first))
 				if _, err := io.ReadFull(h.conn, got); err != nil {
 					t.Fatal(err)
@@ -282,11 +274,14 @@ func TestInstallNeedsNoRetransmission(t *testing.T) {
 					}
 					runtime.Gosched()
 				}
-				if (peers.TotalRetransmits > 0) != c.again {
-					t.Errorf("%d bytes: the peer retransmitted %d segments", size, peers.TotalRetransmits)
+				if peers.TotalRetransmits > 0 {
+					t.Errorf("the peer retransmitted %d segments", peers.TotalRetransmits)
 				}
-			}
-		})
+				h.o.tap.drain()
+				checkStamps(t, h.o.tap.log, true)
+				checkWindow(t, h.o.tap.log, 7)
+			})
+		}
 	}
 }
 
@@ -374,7 +369,7 @@ func underFire(t *testing.T, w *wire, v6 bool, size, count, head int, gap time.D
 		defer runtime.UnlockOSThread()
 		fired <- fire(bt.SndNxt, bt.RcvNxt, min(head, count), count)
 	}()
-	conn, err := r.Install(a.hs.Transfer(time.Now()), a.late(t))
+	conn, err := r.Install(a.hs.Transfer(time.Now()), a.late)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -434,7 +429,7 @@ func TestInstallEarly(t *testing.T) {
 				if o.hs.State() != rawtcp.SynReceived || !o.hs.Simultaneous() {
 					t.Fatalf("state %v, simultaneous %v", o.hs.State(), o.hs.Simultaneous())
 				}
-				conn, err := r.Install(o.hs.Transfer(time.Now()), o.late(t))
+				conn, err := r.Install(o.hs.Transfer(time.Now()), o.late)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -505,7 +500,7 @@ func TestInstallPeerFIN(t *testing.T) {
 		}
 		o := newOpener(t, rawtcp.HandshakeConfig{Local: local, Remote: remote, WScale: 7})
 		o.open(t)
-		conn, err := r.Install(o.hs.Transfer(time.Now()), o.late(t))
+		conn, err := r.Install(o.hs.Transfer(time.Now()), o.late)
 		if err != nil {
 			t.Fatal(err)
 		}
