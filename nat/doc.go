@@ -12,8 +12,11 @@
 // caller: what the first sends to the outside is the second's Outbound.
 //
 // With tracking "linux" the NAT follows the connection tracking of the Linux
-// kernel, net/netfilter/nf_conntrack_proto_tcp.c, packet for packet; a
-// test compares it with the running kernel.
+// kernel, net/netfilter/nf_conntrack_proto_tcp.c, packet for packet: a
+// test compares packets, states and timeouts with the running kernel, for every
+// kind of NAT of package lab/live. What it leaves out of the kernel: limits on the rate of
+// ICMP errors, the eviction of other entries when the table or the ports are
+// full, and giving up the search for a free port before all were tried.
 //
 // Not modelled: other protocols than TCP and the ICMP errors about it, IP
 // fragments and IPv6 extension headers. Such packets are dropped and counted.

@@ -26,6 +26,7 @@ const (
 	ctaTupleOrig, ctaStatus, ctaProtoinfo, ctaTimeout = 1, 3, 4, 7
 	ctaTupleIP, ctaTupleProto                         = 1, 2
 	ctaIPv4Src, ctaIPv4Dst                            = 1, 2
+	ctaIPv6Src, ctaIPv6Dst                            = 3, 4
 	ctaProtoNum, ctaProtoSrc, ctaProtoDst             = 1, 2, 3
 	ctaProtoinfoTCP, ctaProtoinfoTCPState             = 1, 1
 
@@ -45,12 +46,16 @@ type kernelAndModel struct {
 
 var errBroken = errors.New("the test is broken")
 
-func newKernelAndModel(t testing.TB, kind string) *kernelAndModel {
+func newKernelAndModel(t testing.TB, kind string, v6 bool) *kernelAndModel {
 	t.Helper()
-	k := &kernelAndModel{kernel: newRouter(t, []netip.Addr{hostA.Addr(), hostB.Addr()}, kind)}
+	hosts := []netip.Addr{hostA.Addr(), hostB.Addr()}
+	if v6 {
+		hosts = []netip.Addr{host6.Addr(), host6.Addr().Next()}
+	}
+	k := &kernelAndModel{kernel: newRouter(t, hosts, kind)}
 	b := preset(t, kind)
 	var err error
-	cfg := &Config{Public: []netip.Addr{public}, Gateway: []netip.Addr{gateway}, Seed: 1}
+	cfg := &Config{Public: []netip.Addr{public}, Gateway: []netip.Addr{gateway, gateway6}, Outer: []netip.Addr{outer6}, Seed: 1}
 	if b.Translation == OneToOne {
 		cfg.Hosts = []netip.Addr{hostA.Addr()}
 	}
@@ -67,12 +72,16 @@ func newKernelAndModel(t testing.TB, kind string) *kernelAndModel {
 
 // ask returns the kernel's entry of a flow; nil if it has none.
 func (k *kernelAndModel) ask(in, remote netip.AddrPort) (*entry, error) {
+	family, src, dst := uint8(unix.AF_INET), uint16(ctaIPv4Src), uint16(ctaIPv4Dst)
+	if in.Addr().Is6() {
+		family, src, dst = unix.AF_INET6, ctaIPv6Src, ctaIPv6Dst
+	}
 	ae := netlink.NewAttributeEncoder()
 	ae.ByteOrder = binary.BigEndian
 	ae.Nested(ctaTupleOrig, func(t *netlink.AttributeEncoder) error {
 		t.Nested(ctaTupleIP, func(a *netlink.AttributeEncoder) error {
-			a.Bytes(ctaIPv4Src, in.Addr().AsSlice())
-			a.Bytes(ctaIPv4Dst, remote.Addr().AsSlice())
+			a.Bytes(src, in.Addr().AsSlice())
+			a.Bytes(dst, remote.Addr().AsSlice())
 			return nil
 		})
 		t.Nested(ctaTupleProto, func(a *netlink.AttributeEncoder) error {
@@ -90,7 +99,7 @@ func (k *kernelAndModel) ask(in, remote netip.AddrPort) (*entry, error) {
 	}
 	msg, err := netlink.Message{
 		Header: netlink.Header{Length: uint32(20 + len(attrs)), Type: ctGet, Flags: netlink.Request},
-		Data:   append([]byte{unix.AF_INET, 0, 0, 0}, attrs...),
+		Data:   append([]byte{family, 0, 0, 0}, attrs...),
 	}.MarshalBinary()
 	if err != nil {
 		return nil, err

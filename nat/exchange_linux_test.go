@@ -175,10 +175,11 @@ type exchange struct {
 	flows  [flowsOfExchange]conversation
 	random bool // every port is drawn
 	plain  bool // no translation: the inside is addressed by its own endpoint
+	v6     bool
 }
 
 func (k *kernelAndModel) newExchange(n int) *exchange {
-	e := exchange{random: k.model.b.Allocation == Random, plain: k.model.b.Translation == None}
+	e := exchange{random: k.model.b.Allocation == Random, plain: k.model.b.Translation == None, v6: k.kernel.v6}
 	port := uint16(2000 + n%15000*4)
 	if n%16 == 0 {
 		port = uint16(1 + n/16*2%1000) // the flows take this one and the next
@@ -186,8 +187,11 @@ func (k *kernelAndModel) newExchange(n int) *exchange {
 	remote := uint16(1000 + n%60000)
 	for i := range e.flows {
 		c := &e.flows[i]
-		host, local, addr := hostA.Addr(), port, remote1.Addr()
+		host, local, addr, far := hostA.Addr(), port, remote1.Addr(), remote3.Addr()
 		other := hostB.Addr()
+		if e.v6 {
+			host, other, addr, far = host6.Addr(), host6.Addr().Next(), remote6.Addr(), remote6.Addr().Next()
+		}
 		if k.model.b.Translation == OneToOne {
 			other = host
 		}
@@ -197,9 +201,9 @@ func (k *kernelAndModel) newExchange(n int) *exchange {
 		case 2:
 			local++
 		case 3:
-			addr = remote3.Addr()
+			addr = far
 		case 4:
-			host, addr = other, remote3.Addr()
+			host, addr = other, far
 		case 5:
 			host, local = other, port+1
 		}
@@ -289,6 +293,13 @@ func (c *conversation) icmp(s step) (model, kernel []byte, ok bool) {
 	var made [2][]byte
 	for i, about := range both {
 		from := c.in.Addr()
+		if from.Is6() {
+			if s.side == Outside {
+				from = netip.MustParseAddr("2001:db8:77::1")
+			}
+			made[i] = icmp6About(from, about, s)
+			continue
+		}
 		if s.side == Outside {
 			from = netip.MustParseAddr("192.0.2.77") // a router on the way
 		}
@@ -314,6 +325,20 @@ func icmpAbout(from netip.Addr, about []byte, s step) []byte {
 	return b
 }
 
+func icmp6About(from netip.Addr, about []byte, s step) []byte {
+	quote := about[:min(len(about), header6+s.quote)]
+	b := make([]byte, header6+icmpQuote+len(quote))
+	b[0], b[6], b[7] = 6<<4, protoICMP6, s.ttl
+	b[4], b[5] = uint8((icmpQuote+len(quote))>>8), uint8(icmpQuote+len(quote))
+	copy(b[8:24], from.AsSlice())
+	copy(b[24:40], about[8:24])
+	b[header6], b[header6+1] = map[uint8]uint8{3: 1, 4: 2, 11: 3, 12: 4}[s.typ], s.code
+	copy(b[header6+icmpQuote:], quote)
+	p := view{b: b, off: header6, v6: true}
+	p.sealICMP()
+	return b
+}
+
 // compare tells where what the model made differs from what the kernel made. own: packets to the
 // side they came from are the NAT's own, and their IP ID is its own business.
 func (e *exchange) compare(s step, model, kernel []Packet) error {
@@ -334,8 +359,12 @@ func (e *exchange) compare(s step, model, kernel []Packet) error {
 func (e *exchange) comparePacket(s step, model, kernel []byte, to Side) error {
 	own := to == s.side // the NAT's own
 	c := &e.flows[s.who]
+	proto := 9
+	if e.v6 {
+		proto = 6
+	}
 	for who, b := range map[string][]byte{"model": model, "kernel": kernel} {
-		if own && who == "kernel" && b[9] == protoTCP {
+		if own && who == "kernel" && b[proto] == protoTCP {
 			continue // left to the network card
 		}
 		if err := rawtcp.VerifyChecksums(b); err != nil {
@@ -345,7 +374,7 @@ func (e *exchange) comparePacket(s step, model, kernel []byte, to Side) error {
 	if !own {
 		c.heard[1-s.side] = append(c.heard[1-s.side], [2][]byte{slices.Clone(model), slices.Clone(kernel)})
 	}
-	if model[9] == protoTCP && kernel[9] == protoTCP && !own {
+	if model[proto] == protoTCP && kernel[proto] == protoTCP && !own && !e.plain {
 		m, err1 := rawtcp.Parse(model)
 		k, err2 := rawtcp.Parse(kernel)
 		if err1 == nil && err2 == nil && s.side == Inside {
@@ -356,7 +385,9 @@ func (e *exchange) comparePacket(s step, model, kernel []byte, to Side) error {
 	}
 	model, kernel = slices.Clone(model), slices.Clone(kernel)
 	for _, b := range [][]byte{model, kernel} {
-		if own {
+		if own && e.v6 {
+			clear(b[1:4]) // the flow label is the sender's business
+		} else if own {
 			copy(b[4:6], []byte{0, 0}) // ID
 			copy(b[6:8], []byte{0, 0}) // DF
 			copy(b[10:12], []byte{0, 0})

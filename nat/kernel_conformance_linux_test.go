@@ -4,13 +4,14 @@ import (
 	"errors"
 	"flag"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/synpunch/synpunch/internal/testenv"
 )
 
 var (
-	exchanges    = flag.Int("nat.exchanges", 2000, "random exchanges with the kernel's NAT")
+	exchanges    = flag.Int("nat.exchanges", 1000, "random exchanges with each kind of the kernel's NAT")
 	exchangeSeed = flag.Uint64("nat.seed", 1, "seed of the first exchange")
 )
 
@@ -24,9 +25,10 @@ func TestModelIsTheKernel(t *testing.T) {
 	if testing.Short() {
 		n /= 10
 	}
-	for _, name := range []string{"linux", "linux-rst", "linux-icmp", "linux-random", "linux-eim", "linux-eim-apdf", "firewall", "none"} {
+	for _, name := range []string{"linux", "linux-rst", "linux-icmp", "linux-random", "linux-eim", "linux-eim-apdf", "firewall", "none", "firewall-ip6", "none-ip6"} {
 		t.Run(name, func(t *testing.T) {
-			k := newKernelAndModel(t, name)
+			kind, v6 := strings.CutSuffix(name, "-ip6")
+			k := newKernelAndModel(t, kind, v6)
 			different := 0
 			for i := range n {
 				seed := *exchangeSeed + uint64(i)

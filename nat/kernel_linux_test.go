@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 // are used through packet sockets only.
 type router struct {
 	ns    *netns.NS
+	v6    bool
 	ports [2]*cable
 	seq   uint16 // of the markers
 }
@@ -30,6 +32,7 @@ type router struct {
 // cable is a packet socket on our end of one.
 type cable struct {
 	fd    int
+	proto uint16 // ETH_P_IP or ETH_P_IPV6 in network order
 	index int
 	mac   net.HardwareAddr // of the router's end
 	buf   [2048]byte
@@ -38,6 +41,12 @@ type cable struct {
 const (
 	markerProto = 253 // for experiments, RFC 3692: routed by the NAT without translation
 	wanGateway  = "198.51.100.254"
+	wanGateway6 = "2001:db8:2::fe"
+)
+
+var (
+	gateway6 = netip.MustParseAddr("2001:db8::1")
+	outer6   = netip.MustParseAddr("2001:db8:2::1")
 )
 
 // newRouter builds the NAT. The rules are those of package lab/live's kinds.
@@ -48,13 +57,26 @@ func newRouter(t testing.TB, hosts []netip.Addr, kind string) *router {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ns.Close() })
-	r := &router{ns: ns}
+	// One processor keeps the order of what is sent into the cables; the thread
+	// ends with the test.
+	runtime.LockOSThread()
+	var cpus, one unix.CPUSet
+	must(t, unix.SchedGetaffinity(0, &cpus))
+	for cpu := range 1024 {
+		if cpus.IsSet(cpu) {
+			one.Set(cpu)
+			break
+		}
+	}
+	must(t, unix.SchedSetaffinity(0, &one))
+	r := &router{ns: ns, v6: hosts[0].Is6()}
 	for side, name := range []string{"lan", "wan"} {
 		l := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: 1500}, PeerName: "eth" + name, PeerNamespace: netlink.NsFd(ns.Fd())}
 		must(t, netlink.LinkAdd(l))
 		t.Cleanup(func() { must(t, netlink.LinkDel(l)) }) // with both ends: the namespace takes its time
 		mine, err := netlink.LinkByName(name)
 		must(t, err)
+		// Nor of IPv6: this end must not answer for itself.
 		must(t, os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0o644))
 		must(t, netlink.LinkSetARPOff(mine))
 		must(t, netlink.LinkSetUp(mine))
@@ -62,7 +84,7 @@ func newRouter(t testing.TB, hosts []netip.Addr, kind string) *router {
 	}
 	must(t, ns.Do(func() error { return r.setUp(hosts, kind) }))
 	for _, c := range r.ports {
-		c.open(t)
+		c.open(t, r.v6)
 	}
 	return r
 }
@@ -80,6 +102,7 @@ func (r *router) setUp(hosts []netip.Addr, kind string) error {
 		"ipv4/ip_forward": "1", "ipv4/icmp_ratelimit": "0", "ipv4/conf/all/rp_filter": "0",
 		"ipv4/conf/all/send_redirects": "0", "ipv4/conf/default/send_redirects": "0",
 		"ipv4/conf/ethlan/send_redirects": "0", "ipv4/conf/ethwan/send_redirects": "0",
+		"ipv6/conf/all/forwarding": "1", "ipv6/icmp/ratelimit": "0",
 	} {
 		if err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0o644); err != nil {
 			return err
@@ -96,7 +119,11 @@ func (r *router) setUp(hosts []netip.Addr, kind string) error {
 		return err
 	}
 	var index [2]int
-	for side, addr := range []string{gateway.String() + "/24", public.String() + "/24"} {
+	addrs, next := []string{gateway.String() + "/24", public.String() + "/24"}, wanGateway
+	if r.v6 {
+		addrs, next = []string{gateway6.String() + "/64", outer6.String() + "/64"}, wanGateway6
+	}
+	for side, addr := range addrs {
 		l, err := netlink.LinkByName([]string{"ethlan", "ethwan"}[side])
 		if err != nil {
 			return err
@@ -105,6 +132,7 @@ func (r *router) setUp(hosts []netip.Addr, kind string) error {
 		if err != nil {
 			return err
 		}
+		a.Flags = unix.IFA_F_NODAD
 		if err := errors.Join(netlink.AddrAdd(l, a), netlink.LinkSetUp(l)); err != nil {
 			return err
 		}
@@ -112,7 +140,7 @@ func (r *router) setUp(hosts []netip.Addr, kind string) error {
 		r.ports[side].mac = l.Attrs().HardwareAddr
 		neighbours := hosts
 		if side == int(Outside) {
-			neighbours = []netip.Addr{netip.MustParseAddr(wanGateway)}
+			neighbours = []netip.Addr{netip.MustParseAddr(next)}
 		}
 		for _, n := range neighbours {
 			err := netlink.NeighSet(&netlink.Neigh{LinkIndex: index[side], IP: n.AsSlice(), State: netlink.NUD_PERMANENT,
@@ -122,15 +150,15 @@ func (r *router) setUp(hosts []netip.Addr, kind string) error {
 			}
 		}
 	}
-	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: index[Outside], Gw: net.ParseIP(wanGateway)}); err != nil {
+	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: index[Outside], Gw: net.ParseIP(next)}); err != nil {
 		return err
 	}
-	return rules(uint32(index[Inside]), uint32(index[Outside]), kind)
+	return rules(uint32(index[Inside]), uint32(index[Outside]), kind, r.v6)
 }
 
 // rules writes the firewall of the router: what package lab/live installs, and
 // a way through for the markers.
-func rules(lan, wan uint32, kind string) error {
+func rules(lan, wan uint32, kind string, v6 bool) error {
 	if kind == "none" {
 		return nil
 	}
@@ -139,7 +167,11 @@ func rules(lan, wan uint32, kind string) error {
 		return err
 	}
 	drop := nftables.ChainPolicyDrop
-	table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "nat-test"})
+	family := nftables.TableFamilyIPv4
+	if v6 {
+		family = nftables.TableFamilyIPv6
+	}
+	table := c.AddTable(&nftables.Table{Family: family, Name: "nat-test"})
 	filter := func(name string, hook *nftables.ChainHook) *nftables.Chain {
 		return c.AddChain(&nftables.Chain{Name: name, Table: table, Type: nftables.ChainTypeFilter, Hooknum: hook,
 			Priority: nftables.ChainPriorityFilter, Policy: &drop})
@@ -206,18 +238,21 @@ func rules(lan, wan uint32, kind string) error {
 	return nil
 }
 
-func (c *cable) open(t testing.TB) {
+func (c *cable) open(t testing.TB, v6 bool) {
 	t.Helper()
-	proto := binary.NativeEndian.Uint16([]byte{0x08, 0x00}) // ETH_P_IP in network order
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(proto))
+	c.proto = binary.NativeEndian.Uint16([]byte{0x08, 0x00})
+	if v6 {
+		c.proto = binary.NativeEndian.Uint16([]byte{0x86, 0xdd})
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(c.proto))
 	must(t, err)
 	t.Cleanup(func() { unix.Close(fd) })
-	must(t, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: proto, Ifindex: c.index}))
+	must(t, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: c.proto, Ifindex: c.index}))
 	c.fd = fd
 }
 
 func (c *cable) send(b []byte) error {
-	to := &unix.SockaddrLinklayer{Protocol: binary.NativeEndian.Uint16([]byte{0x08, 0x00}), Ifindex: c.index, Halen: 6}
+	to := &unix.SockaddrLinklayer{Protocol: c.proto, Ifindex: c.index, Halen: 6}
 	copy(to.Addr[:], c.mac)
 	return unix.Sendto(c.fd, b, 0, to)
 }
@@ -238,6 +273,9 @@ func (c *cable) receive() ([]byte, error) {
 		if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING {
 			continue
 		}
+		if b := c.buf[:n]; b[0]>>4 == 6 && (b[24] == 0xff || b[6] == protoICMP6 && b[header6] >= 128) {
+			continue // neighbour and multicast listener discovery
+		}
 		return append([]byte(nil), c.buf[:n]...), nil
 	}
 }
@@ -249,7 +287,7 @@ func (r *router) through(side Side, pkt []byte) ([]Packet, error) {
 	if err := r.ports[side].send(pkt); err != nil {
 		return nil, fmt.Errorf("send: %w", err)
 	}
-	if err := r.ports[side].send(marker(side, r.seq)); err != nil {
+	if err := r.ports[side].send(r.marker(side)); err != nil {
 		return nil, fmt.Errorf("send the marker: %w", err)
 	}
 	var out []Packet
@@ -269,38 +307,54 @@ func (r *router) through(side Side, pkt []byte) ([]Packet, error) {
 			}
 			continue
 		}
-		if b[9] == markerProto {
-			if binary.BigEndian.Uint16(b[20:]) == r.seq {
-				break
-			}
+		proto, data := b[9], b[header4:]
+		if r.v6 {
+			proto, data = b[6], b[header6:]
+		}
+		switch {
+		case proto == markerProto && binary.BigEndian.Uint16(data) == r.seq:
+			err := r.answers(side, &out)
+			return out, err
+		case proto == markerProto:
 			continue
 		}
 		out = append(out, Packet{b, 1 - side})
 	}
+}
+
+// answers adds what came back to the side that sent.
+func (r *router) answers(side Side, out *[]Packet) error {
 	for {
 		b, err := r.ports[side].receive()
-		if err != nil {
-			return nil, err
+		if err != nil || b == nil {
+			return err
 		}
-		if b == nil {
-			return out, nil
-		}
-		out = append(out, Packet{b, side})
+		*out = append(*out, Packet{b, side})
 	}
 }
 
 // marker is a packet that the router lets through, from a side.
-func marker(side Side, n uint16) []byte {
-	b := make([]byte, 22)
-	b[0], b[8], b[9] = 0x45, 64, markerProto
-	binary.BigEndian.PutUint16(b[2:], 22)
-	src, dst := hostA.Addr().As4(), remote1.Addr().As4()
-	if side == Outside {
-		src, dst = dst, src
+func (r *router) marker(side Side) []byte {
+	from, to := hostA.Addr(), remote1.Addr()
+	if r.v6 {
+		from, to = host6.Addr(), remote6.Addr()
 	}
-	copy(b[12:], src[:])
-	copy(b[16:], dst[:])
-	binary.BigEndian.PutUint16(b[20:], n)
-	binary.BigEndian.PutUint16(b[10:], ^fold(sum(0, b[:20])))
+	if side == Outside {
+		from, to = to, from
+	}
+	if r.v6 {
+		b := make([]byte, header6+2)
+		b[0], b[5], b[6], b[7] = 6<<4, 2, markerProto, 64
+		copy(b[8:], from.AsSlice())
+		copy(b[24:], to.AsSlice())
+		binary.BigEndian.PutUint16(b[header6:], r.seq)
+		return b
+	}
+	b := make([]byte, header4+2)
+	b[0], b[3], b[8], b[9] = 0x45, header4+2, 64, markerProto
+	copy(b[12:], from.AsSlice())
+	copy(b[16:], to.AsSlice())
+	binary.BigEndian.PutUint16(b[header4:], r.seq)
+	binary.BigEndian.PutUint16(b[10:], ^fold(sum(0, b[:header4])))
 	return b
 }
