@@ -36,9 +36,9 @@ const (
 	// so that a few are enough for any peer.
 	maxRounds = 64
 	// catchUp is how long a segment may take from the packet socket's tap to the
-	// TCP socket before it counts as dropped. It is a few microseconds unless the
-	// processor was taken away in between, and a wrong guess costs time only.
-	catchUp = 50 * time.Microsecond
+	// TCP socket's queue. It is a microsecond or two, unless the processor was taken
+	// away in between; a wrong guess costs time and nothing else.
+	catchUp = 30 * time.Microsecond
 )
 
 // repairSocket is the socket of a Repair, from the beginning to the end.
@@ -266,7 +266,13 @@ func (r *Repair) continueFlow(fd int, t *rawtcp.Transfer) error {
 	if err := push(fd, t.RcvNxt.Add(-len(t.Data)), t.Data); err != nil {
 		return err
 	}
-	return setRepairWindow(fd, t) // last: it wants rcv_wup not above rcv_nxt
+	w := repairWindow{
+		sndWl1: uint32(t.SndWl1), sndWnd: t.SndWnd, maxWindow: max(t.MaxWnd, t.SndWnd),
+		// Windows are rounded up to a unit of the scale, so that what acknowledge
+		// promises may lie up to a unit beyond what the transfer says.
+		rcvWnd: t.RcvWnd + 1<<t.RcvWScale - 1, rcvWup: uint32(t.RcvWup),
+	}
+	return w.set(fd) // last: it wants rcv_wup not above rcv_nxt
 }
 
 func selectQueue(fd, queue int) error {
@@ -317,31 +323,41 @@ func setRepairOptions(fd int, t *rawtcp.Transfer) error {
 // repairWindow is struct tcp_repair_window.
 type repairWindow struct{ sndWl1, sndWnd, maxWindow, rcvWnd, rcvWup uint32 }
 
-// setRepairWindow sets the windows. Without it snd_wnd is 0 and the first data
-// wait for a window probe.
-func setRepairWindow(fd int, t *rawtcp.Transfer) error {
-	w := repairWindow{
-		sndWl1: uint32(t.SndWl1), sndWnd: t.SndWnd, maxWindow: max(t.MaxWnd, t.SndWnd),
-		// Windows are rounded up to a unit of the scale, so that what acknowledge
-		// promises may lie up to a unit beyond what the transfer says.
-		rcvWnd: t.RcvWnd + 1<<t.RcvWScale - 1, rcvWup: uint32(t.RcvWup),
-	}
-	b := unsafe.String((*byte)(unsafe.Pointer(&w)), unsafe.Sizeof(w))
+// set is needed after connect: snd_wnd is 0 then, and the first data would wait
+// for a window probe.
+func (w *repairWindow) set(fd int) error {
+	b := unsafe.String((*byte)(unsafe.Pointer(w)), unsafe.Sizeof(*w))
 	if err := unix.SetsockoptString(fd, unix.SOL_TCP, unix.TCP_REPAIR_WINDOW, b); err != nil {
 		return fmt.Errorf("set TCP_REPAIR_WINDOW: %w", err)
 	}
 	return nil
 }
 
+func getRepairWindow(fd int) (w repairWindow, err error) {
+	n := uint32(unsafe.Sizeof(w))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_TCP, unix.TCP_REPAIR_WINDOW, uintptr(unsafe.Pointer(&w)), uintptr(unsafe.Pointer(&n)), 0)
+	if errno != 0 {
+		return w, fmt.Errorf("get TCP_REPAIR_WINDOW: %w", errno)
+	}
+	return w, nil
+}
+
+// tsval is the timestamp of a segment that the kernel would send now.
+func tsval(fd int) (uint32, error) {
+	v, err := unix.GetsockoptInt(fd, unix.SOL_TCP, unix.TCP_TIMESTAMP)
+	if err != nil {
+		return 0, fmt.Errorf("get TCP_TIMESTAMP: %w", err)
+	}
+	return uint32(v), nil
+}
+
 // acknowledge tells the peer what was put in the receive queue, which the kernel
 // does not do. The segment is what the kernel would send: with its clock's
 // timestamp, and with the window that it will honour.
 func (r *Repair) acknowledge(t *rawtcp.Transfer, rcvNxt rawtcp.Seq) error {
-	var w repairWindow
-	n := uint32(unsafe.Sizeof(w))
-	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(r.fd), unix.SOL_TCP, unix.TCP_REPAIR_WINDOW, uintptr(unsafe.Pointer(&w)), uintptr(unsafe.Pointer(&n)), 0)
-	if errno != 0 {
-		return fmt.Errorf("get TCP_REPAIR_WINDOW: %w", errno)
+	w, err := getRepairWindow(r.fd)
+	if err != nil {
+		return err
 	}
 	open := max(rawtcp.Seq(w.rcvWup).Add(int(w.rcvWnd)).Sub(rcvNxt), 0)
 	s := rawtcp.Segment{
@@ -349,11 +365,11 @@ func (r *Repair) acknowledge(t *rawtcp.Transfer, rcvNxt rawtcp.Seq) error {
 		Seq: t.SndNxt, Ack: rcvNxt, Window: uint16(min(open>>t.RcvWScale, 65535)),
 	}
 	if t.Timestamps {
-		now, err := unix.GetsockoptInt(r.fd, unix.SOL_TCP, unix.TCP_TIMESTAMP)
+		now, err := tsval(r.fd)
 		if err != nil {
-			return fmt.Errorf("get TCP_TIMESTAMP: %w", err)
+			return err
 		}
-		s.Options = rawtcp.Options{HasTimestamps: true, TSVal: uint32(now), TSEcr: t.TSRecent}
+		s.Options = rawtcp.Options{HasTimestamps: true, TSVal: now, TSEcr: t.TSRecent}
 	}
 	pkt, err := s.Append(make([]byte, 0, rawtcp.MaxHeader))
 	if err != nil {
@@ -401,11 +417,15 @@ func push(fd int, seq rawtcp.Seq, data []byte) error {
 //     What was put in is acknowledged.
 //  3. If late has something beyond the queue's end, either it was dropped, or
 //     the kernel is just about to take it. In the second case the queue moves by
-//     itself in a moment. In the first the filter is put back. Softirqs that had not
-//     seen it are waited for (a grace period), and then it is step 1
+//     itself in a moment. In the first the filter is put back, and it is step 1
 //     again. Segments that the kernel got in the meantime are in its out-of-order
 //     queue. late's bytes cover them as well, and the kernel drops what lies
 //     below the queue's end when it next looks there (tcp_ofo_queue).
+//
+// A softirq that was past the filter when it was put back may still move the
+// queue for a moment. It is given that moment. If it takes longer and the queue
+// moves between our look and our insertion, the insertion is in the wrong place,
+// which push notices: then the socket is built anew.
 func (r *Repair) letIn(t *rawtcp.Transfer, late func(rawtcp.Seq) []byte) error {
 	if late == nil {
 		return detachDrop(r.fd)
@@ -413,14 +433,19 @@ func (r *Repair) letIn(t *rawtcp.Transfer, late func(rawtcp.Seq) []byte) error {
 	rcvNxt := t.RcvNxt
 	for r.rounds = 1; r.rounds <= maxRounds; r.rounds++ {
 		data := late(rcvNxt)
-		if err := push(r.fd, rcvNxt, data); err != nil {
+		err := push(r.fd, rcvNxt, data)
+		if errors.Is(err, ErrDesync) {
+			rcvNxt, err = r.rebuild(t, late)
+			data = nil
+		}
+		if err != nil {
 			return err
 		}
 		if err := detachDrop(r.fd); err != nil { // at once, before more comes
 			return err
 		}
-		if len(data) > 0 {
-			rcvNxt = rcvNxt.Add(len(data))
+		rcvNxt = rcvNxt.Add(len(data))
+		if rcvNxt != t.RcvNxt {
 			if err := r.acknowledge(t, rcvNxt); err != nil {
 				return err
 			}
@@ -450,32 +475,61 @@ func (r *Repair) missing(late func(rawtcp.Seq) []byte) (bool, error) {
 		return false, nil
 	}
 	end := rcvNxt.Add(len(data))
+	rcvNxt, err = r.settle(end)
+	return rcvNxt.Less(end), err
+}
+
+// settle returns the queue's end when it has come to end, or a moment has passed.
+func (r *Repair) settle(end rawtcp.Seq) (rawtcp.Seq, error) {
 	for deadline := time.Now().Add(catchUp); ; {
 		now := time.Now()
-		if rcvNxt, err = queueSeq(r.fd); err != nil {
-			return false, err
-		}
-		if end.LessEq(rcvNxt) {
-			return false, nil
-		}
-		if now.After(deadline) {
-			return true, nil
+		rcvNxt, err := queueSeq(r.fd)
+		if err != nil || end.LessEq(rcvNxt) || now.After(deadline) {
+			return rcvNxt, err
 		}
 	}
 }
 
-// shut puts the filter back and returns where the queue ends once nothing is on
-// its way into it any more.
+// shut puts the filter back and returns where the queue ends a moment later.
 func (r *Repair) shut() (rawtcp.Seq, error) {
 	if err := attachDrop(r.fd); err != nil {
 		return 0, err
 	}
-	// membarrier(2) with MEMBARRIER_CMD_GLOBAL is synchronize_rcu: softirqs that
-	// read the socket's filter before are over when it returns, some milliseconds
-	// later. Without it (nohz_full) we give them the same time.
+	rcvNxt, err := queueSeq(r.fd)
+	if err != nil {
+		return 0, err
+	}
+	return r.settle(rcvNxt + 1<<31 - 1) // far ahead: for the whole moment
+}
+
+// rebuild makes the socket anew, with the filter on, after bytes were put in
+// the wrong place: late still has all of them. The kernel has sent nothing but
+// acknowledgments so far. It returns the queue's end.
+func (r *Repair) rebuild(t *rawtcp.Transfer, late func(rawtcp.Seq) []byte) (rawtcp.Seq, error) {
+	// membarrier(2) with MEMBARRIER_CMD_GLOBAL is synchronize_rcu, some
+	// milliseconds: when it returns all softirqs that passed the filter are over. Without
+	// it (nohz_full) they get the same time.
 	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
 		ts := unix.NsecToTimespec(int64(20 * time.Millisecond))
 		_ = unix.Nanosleep(&ts, nil)
 	}
-	return queueSeq(r.fd)
+	w, err := getRepairWindow(r.fd) // the peer's window and our promises are of now
+	if err != nil {
+		return 0, err
+	}
+	again := *t
+	if again.TSVal, err = tsval(r.fd); err != nil {
+		return 0, err
+	}
+	again.Data = append(again.Data[:len(again.Data):len(again.Data)], late(t.RcvNxt)...)
+	again.RcvNxt = t.RcvNxt.Add(len(again.Data) - len(t.Data))
+	if err := errors.Join(disconnect(r.fd), arm(r.fd)); err != nil {
+		return 0, err
+	}
+	if err := r.continueFlow(r.fd, &again); err != nil {
+		return 0, err
+	}
+	w.rcvWnd += w.rcvWup - uint32(t.RcvWup) // the same right edge; rcv_wup may be beyond what we have
+	w.rcvWup = uint32(t.RcvWup)
+	return again.RcvNxt, w.set(r.fd)
 }
