@@ -129,17 +129,19 @@ func (e *repairEngine) handoff(now time.Time) (*net.TCPConn, error) {
 		return nil, fmt.Errorf("hand the flow to the kernel: %w", err)
 	}
 	e.a.report.EarlyBytes = e.hs.Counters().DataBytes
+	repair := e.repair
+	e.repair = nil
+	go repair.Close() // the caller need not wait for it
 	return conn, nil
 }
 
 // late returns the peer's bytes from rcvNxt on that the packet socket has seen
-// while the kernel socket was not ready for them.
+// while the kernel socket was not ready for them. It is Install that acknowledges them.
 func (e *repairEngine) late(rcvNxt rawtcp.Seq) []byte {
 	var s sighting
 	for e.a.wire.look(&s) {
-		if !s.out {
-			// A lost ACK of ours is the peer's retransmission, which the kernel answers.
-			_ = e.receive(&s)
+		if !s.out && s.icmp == nil {
+			e.out = e.hs.Receive(s.time, &s.seg, e.out[:0])
 		}
 	}
 	t := e.hs.Transfer(time.Now())
