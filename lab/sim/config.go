@@ -128,6 +128,12 @@ var (
 	observer = netip.MustParseAddrPort("192.0.2.53:3478")
 )
 
+// Validate checks the configuration as Run does.
+func (c *Config) Validate() error {
+	_, err := c.prepare()
+	return err
+}
+
 func (c *Config) prepare() (*setup, error) {
 	s := &setup{Config: *c}
 	var errs []error

@@ -265,6 +265,9 @@ func TestConfigErrors(t *testing.T) {
 		cfg := sim.Config{Trials: 1}
 		tt.change(&cfg)
 		res, err := sim.Run(t.Context(), &cfg)
+		if check := cfg.Validate(); check == nil || check.Error() != err.Error() {
+			t.Errorf("Validate says %v, Run %v", check, err)
+		}
 		if res != nil || !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
 			t.Errorf("%v, want %q", err, tt.text)
 		}
