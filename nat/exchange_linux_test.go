@@ -417,7 +417,7 @@ func (e *exchange) ports(c *conversation, model, kernel uint16) error {
 			return fmt.Errorf("port %d became %d in the model, %d in the kernel: another range", low, model, kernel)
 		}
 		for i := range e.flows {
-			if p != c.in.Port() && p == e.flows[i].in.Port() {
+			if (e.random || p != c.in.Port()) && p == e.flows[i].in.Port() {
 				return errLuck
 			}
 		}

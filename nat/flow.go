@@ -7,6 +7,7 @@ type flow struct {
 	m          *mapping
 	in, out    endpoint // of the inside host: as it knows itself, as the outside knows it
 	remote     endpoint
+	number     uint64 // of those ever made
 	reverse    bool   // begun from outside
 	isn        uint32 // of the inside's SYN, as it sent it
 	hasISN     bool
@@ -138,7 +139,7 @@ func unlink(lists map[endpoint]*mapping, at endpoint, m *mapping, next func(*map
 // addFlow makes a flow on a mapping.
 func (n *NAT) addFlow(m *mapping, remote endpoint, reverse bool) *flow {
 	f := take(&n.freeFlows)
-	*f = flow{m: m, in: m.in, out: m.out, remote: remote, reverse: reverse, next: m.flows}
+	*f = flow{m: m, in: m.in, out: m.out, remote: remote, number: n.counters.FlowsMade, reverse: reverse, next: m.flows}
 	if m.flows != nil {
 		m.flows.prev = f
 	}
@@ -158,11 +159,12 @@ func (n *NAT) addFlow(m *mapping, remote endpoint, reverse bool) *flow {
 }
 
 func (n *NAT) removeFlow(f *flow) {
-	if k := keyOf(f.in, f.remote); n.byIn[k] == f {
-		delete(n.byIn, k)
-	}
 	delete(n.byOut, keyOf(f.out, f.remote))
 	n.expiry.remove(f)
+	if k := keyOf(f.in, f.remote); n.byIn[k] == f {
+		delete(n.byIn, k)
+		n.heir(k)
+	}
 	if f.prev != nil {
 		f.prev.next = f.next
 	} else {
@@ -175,6 +177,23 @@ func (n *NAT) removeFlow(f *flow) {
 		n.removeMapping(f.m)
 	}
 	n.freeFlows = append(n.freeFlows, f)
+}
+
+// heir finds another flow of the same inside endpoint and remote: from
+// outside on another mapping, or of an earlier connection. The latest is it.
+func (n *NAT) heir(k key) {
+	if len(n.expiry) == len(n.byIn) {
+		return // each flow has a key of its own
+	}
+	var heir *flow
+	for _, f := range n.expiry {
+		if keyOf(f.in, f.remote) == k && (heir == nil || f.number > heir.number) {
+			heir = f
+		}
+	}
+	if heir != nil {
+		n.byIn[k] = heir
+	}
 }
 
 // take reuses what was given back, or allocates.
