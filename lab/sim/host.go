@@ -196,8 +196,5 @@ func (h *host) finish() End {
 	} else {
 		e.SYNs, e.Retransmitted = h.stock.syns, h.stock.retransmissions
 	}
-	if e.Outcome == "" { // the peer's last packet was the last of all
-		e.Outcome = Timeout
-	}
 	return e
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -40,7 +41,7 @@ func newWay(to uint8, delay time.Duration, dir lab.Direction, faults []lab.Fault
 
 func (l *way) reset() {
 	clear(l.held)
-	l.tcp, l.last, l.held = 0, 0, l.held[:0]
+	l.tcp, l.last, l.held = 0, math.MinInt64, l.held[:0]
 }
 
 // travel puts a packet that has left a NAT on its way to the other.
@@ -49,9 +50,7 @@ func (w *world) travel(l *way, data []byte, syn int32) {
 	if j := w.set.Jitter; j > 0 {
 		at += w.rng.Int64N(int64(j))
 	}
-	if l.tcp > 0 || l.last > 0 {
-		at = max(at, l.last)
-	}
+	at = max(at, l.last)
 	e := event{at: at, kind: fromLink, who: l.to, data: data, syn: syn}
 	if !isTCP(data) {
 		l.last = at

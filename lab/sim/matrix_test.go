@@ -116,6 +116,21 @@ func TestMissedWindow(t *testing.T) {
 	}
 }
 
+// TestRefusals: an ICMP error ends connect() as it does live.
+func TestRefusals(t *testing.T) {
+	for kind, want := range map[string]sim.Outcome{
+		lab.NATLinuxRST: sim.Refused, lab.NATLinuxICMP: sim.Unreachable,
+		"eim,unsolicited=icmp-port": sim.Refused, // ECONNREFUSED
+		"eim,unsolicited=icmp-host": sim.Unreachable,
+	} {
+		cfg := sim.Config{Scenario: pair(kind, kind), Skew: 30 * ms}
+		cfg.A, cfg.B = engines(sim.Connect, sim.Connect)
+		if r := one(t, cfg); r.A.Outcome != want {
+			t.Errorf("%s: %+v", kind, r)
+		}
+	}
+}
+
 // TestEdges: connect() through NATs that refuse succeeds exactly where the SYNs
 // cross; through NATs that drop it always does, and so does repair.
 func TestEdges(t *testing.T) {
