@@ -215,7 +215,8 @@ func TestEveryPreset(t *testing.T) {
 // TestOldKernels: where both ends drop the crossed SYN-ACK with a challenge ACK,
 // that ACK lets the other finish. Where only one does, nothing comes from the other
 // until the SYN-ACK is sent again, and Linux's connection tracking, which has seen
-// the challenge and taken it for the end of the handshake, drops that.
+// the challenge and taken it for the end of the handshake, drops that. Data, which
+// the simulation does not send, would end it.
 func TestOldKernels(t *testing.T) {
 	for _, tt := range []struct {
 		a, b sim.Engine
