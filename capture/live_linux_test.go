@@ -1,6 +1,7 @@
 package capture_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -10,9 +11,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -286,6 +291,90 @@ func TestLiveToFile(t *testing.T) {
 	for _, in := range r.Interfaces() {
 		if in.Snaplen != 64 || in.Filter != "everything" || in.OS != "linux" {
 			t.Errorf("%+v", in)
+		}
+	}
+}
+
+// startTcpdump starts tcpdump and returns it, and what it says, when it captures. It
+// returns nil, and logs why, where tcpdump does not work: it cannot give up
+// privileges in a namespace that an ordinary account made.
+func startTcpdump(tb testing.TB, path string, args ...string) (*exec.Cmd, *bufio.Reader) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // it may wait for packets that it lost
+	tb.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, path, append([]string{"-n", "-Z", "root"}, args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	errs, err := cmd.StderrPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	r := bufio.NewReader(errs)
+	var said strings.Builder
+	for {
+		line, err := r.ReadString('\n')
+		said.WriteString(line)
+		if strings.Contains(line, "listening on") {
+			return cmd, r
+		}
+		if err != nil {
+			tb.Logf("tcpdump does not capture here: %v, %s", cmd.Wait(), &said)
+			return nil, nil
+		}
+	}
+}
+
+// The same packets, to the nanosecond, as tcpdump sees at the same time.
+func TestLiveAgreesWithTcpdump(t *testing.T) {
+	tcpdump := tool(t, "tcpdump")
+	if !testenv.Isolate(t) {
+		return
+	}
+	va, vb := vethPair(t)
+	inject := newInjector(t, va, vb)
+	for _, side := range []string{"va", "vb"} {
+		const packets = 100
+		path := filepath.Join(t.TempDir(), "tcpdump.pcap")
+		cmd, said := startTcpdump(t, tcpdump, "-i", side, "--immediate-mode", "--time-stamp-precision=nano", "-s", "256", "-c", strconv.Itoa(packets), "-w", path, "tcp dst port 6000")
+		if cmd == nil {
+			return
+		}
+		live := map[capture.Mode]*capture.Live{}
+		for _, mode := range modes {
+			live[mode] = open(t, side, &capture.Config{Mode: mode, Filter: portFilter(t, 6000)})
+		}
+		for i := range uint32(packets) {
+			if err := inject.send(syn(i, 6000)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if text, err := io.ReadAll(said); err != nil {
+			t.Fatalf("%s, %v", text, err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		theirs := readFile(t, path)
+		if len(theirs) != packets {
+			t.Fatalf("tcpdump saw %d packets", len(theirs))
+		}
+		for mode, l := range live {
+			ctx := testContext(t)
+			for i := range theirs {
+				p, err := l.Next(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ip, err := theirs[i].IP()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !p.Time.Equal(theirs[i].Time) || !bytes.Equal(p.Data, ip) {
+					t.Fatalf("%v on %s, packet %d: %v % x, tcpdump %v % x", mode, side, i, p.Time, p.Data, theirs[i].Time, ip)
+				}
+			}
 		}
 	}
 }
