@@ -11,7 +11,8 @@
 //
 //   - [Repair] makes a kernel socket that continues a handshake which the caller
 //     made itself, packet by packet (TCP_REPAIR). No byte that the peer sent in
-//     the meantime is lost, and the peer notices nothing. CAP_NET_ADMIN.
+//     the meantime is lost, and the peer notices nothing. CAP_NET_ADMIN and
+//     CAP_NET_RAW.
 //   - [Parked] is a kernel socket in SYN-SENT whose SYN never left the machine:
 //     the caller sends exact copies of it when it likes. CAP_NET_RAW.
 //   - [Connect] is a socket prepared for a connect call at an exact instant. It
