@@ -49,8 +49,8 @@ const (
 // runtime for each frame, on a machine where a spinning thread needs the CPUs, and
 // the wait would end in the Go scheduler instead of on the calling thread.
 type ring struct {
-	cooked bool
-	v3     bool
+	v3   bool
+	room int // for a cooked header before each packet; 0 = none
 
 	// life holds the descriptors: read-locked while one is in use without mu,
 	// locked to close them.
@@ -74,10 +74,9 @@ type ring struct {
 	n    int        // how many
 	at   int        // the one to be read next
 	left int        // V3: packets left in that block
-	off  int        // V3: where the next of them is in mem
+	off  int        // V3: where the next of them is in the block
 
 	out      []byte // the data of batch
-	used     int    // of out
 	ifaces   []Interface
 	template Interface     // what a newly seen interface has in common
 	ids      map[int32]int // interface number -> index into ifaces; nil when bound to one
@@ -90,7 +89,7 @@ func openRing(iface string, c *Config) (*ring, error) {
 	if iface != "" {
 		what = "capture: open on " + iface
 	}
-	r := &ring{fd: -1, wake: -1, cooked: c.Cooked, v3: c.Mode == ModeEvidence}
+	r := &ring{fd: -1, wake: -1, v3: c.Mode == ModeEvidence}
 	if err := r.open(iface, c); err != nil {
 		r.release()
 		return nil, fmt.Errorf("%s: %w", what, err)
@@ -115,7 +114,7 @@ func (r *ring) open(iface string, c *Config) error {
 	}
 	link := LinkRaw
 	if c.Cooked {
-		link = LinkLinuxSLL2
+		link, r.room = LinkLinuxSLL2, sll2Len
 	}
 	r.template = Interface{Filter: c.FilterText, OS: runtime.GOOS, Link: link}
 	if iface != "" {
@@ -505,7 +504,6 @@ func (r *ring) fill() bool {
 	r.handed, r.batch = 0, r.batch[:0]
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.used = 0
 	if r.v3 {
 		r.takeBlocks()
 	} else {
@@ -528,8 +526,13 @@ func (r *ring) takeFrame() {
 		if status&unix.TP_STATUS_USER == 0 {
 			return
 		}
-		start := r.at * r.unit
-		r.take(status, start+v2HeaderLen, start+int(h.Net), int(h.Snaplen), int(h.Len), h.Sec, h.Nsec)
+		frame := r.mem[r.at*r.unit:][:r.unit]
+		a := address(frame, v2HeaderLen)
+		if isIP(a) {
+			data := frame[h.Net:][:h.Snaplen]
+			r.batch = r.batch[:1]
+			r.copy(&r.batch[0], r.out, data, a, status, h.Len, h.Sec, h.Nsec)
+		}
 		atomic.StoreUint32(&h.Status, unix.TP_STATUS_KERNEL)
 		if r.at++; r.at == r.n {
 			r.at = 0
@@ -545,21 +548,37 @@ func (r *ring) block() *unix.TpacketHdrV1 {
 // takeBlocks takes what fits into a batch from a TPACKET_V3 ring. A block is
 // given back when its last packet has been copied.
 func (r *ring) takeBlocks() {
+	out := r.out
 	for r.mem != nil {
 		b := r.block()
 		if r.left == 0 {
 			if atomic.LoadUint32(&b.Block_status)&unix.TP_STATUS_USER == 0 {
 				return
 			}
-			r.left = int(b.Num_pkts)
-			r.off = r.at*r.unit + int(b.Offset_to_first_pkt)
+			r.left, r.off = int(b.Num_pkts), int(b.Offset_to_first_pkt)
 		}
-		for ; r.left > 0; r.left-- {
-			h := (*unix.Tpacket3Hdr)(unsafe.Pointer(&r.mem[r.off]))
-			if !r.take(h.Status, r.off+v3HeaderLen, r.off+int(h.Net), int(h.Snaplen), int(h.Len), h.Sec, h.Nsec) {
-				return
+		block := r.mem[r.at*r.unit:][:r.unit]
+		off, left, n, batch := r.off, r.left, len(r.batch), r.batch[:cap(r.batch)]
+		for ; left > 0; left-- {
+			frame := block[off:]
+			h := (*unix.Tpacket3Hdr)(unsafe.Pointer(&frame[0]))
+			if a := address(frame, v3HeaderLen); isIP(a) {
+				data := frame[h.Net:][:h.Snaplen]
+				if n == len(batch) || r.room+len(data) > len(out) {
+					if n > 0 {
+						break
+					}
+					out = make([]byte, r.room+len(data)) // a packet larger than any before
+					r.out = out
+				}
+				out = r.copy(&batch[n], out, data, a, h.Status, h.Len, h.Sec, h.Nsec)
+				n++
 			}
-			r.off += int(h.Next_offset)
+			off += int(h.Next_offset)
+		}
+		r.off, r.left, r.batch = off, left, batch[:n]
+		if left > 0 {
+			return // the batch is full
 		}
 		atomic.StoreUint32(&b.Block_status, unix.TP_STATUS_KERNEL)
 		r.blocks++
@@ -569,34 +588,25 @@ func (r *ring) takeBlocks() {
 	}
 }
 
-// take adds a packet of the ring to the batch, with a copy of its data, which
-// outlive both the frame and the mapping. It is false when the batch is full. It
-// skips protocols other than IP, which a filter may let through and nothing in
-// the data would tell apart.
-func (r *ring) take(status uint32, addr, data, snaplen, length int, sec, nsec uint32) bool {
-	a := (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&r.mem[addr]))
-	if a.Protocol != protocolIPv4 && a.Protocol != protocolIPv6 {
-		return true
+// address is where the kernel says from whom a frame came and where to.
+func address(frame []byte, at int) *unix.RawSockaddrLinklayer {
+	return (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&frame[at]))
+}
+
+// isIP rules out the protocols that a filter may let through and nothing in the
+// data would tell apart.
+func isIP(a *unix.RawSockaddrLinklayer) bool {
+	return a.Protocol == protocolIPv4 || a.Protocol == protocolIPv6
+}
+
+// copy makes a Packet with a copy of its data, which outlive both the frame and
+// the mapping, at the start of out, and returns the rest of out.
+func (r *ring) copy(p *Packet, out, data []byte, a *unix.RawSockaddrLinklayer, status, length, sec, nsec uint32) []byte {
+	n := r.room + copy(out[r.room:], data)
+	if status&unix.TP_STATUS_CSUMNOTREADY != 0 && len(data) == int(length) {
+		fillTCPChecksum(out[r.room:n])
 	}
-	head := 0
-	if r.cooked {
-		head = sll2Len
-	}
-	n := len(r.batch)
-	end := r.used + head + snaplen
-	if n == cap(r.batch) || end > len(r.out) {
-		if n > 0 {
-			return false
-		}
-		r.out = make([]byte, end) // a packet larger than any before
-	}
-	out := r.out[r.used:end:end]
-	r.used = end
-	copy(out[head:], r.mem[data:data+snaplen])
-	if status&unix.TP_STATUS_CSUMNOTREADY != 0 && snaplen == length {
-		fillTCPChecksum(out[head:])
-	}
-	if r.cooked {
+	if r.room > 0 {
 		binary.NativeEndian.PutUint16(out, a.Protocol) // is in network order
 		binary.BigEndian.PutUint16(out[2:], 0)
 		binary.BigEndian.PutUint32(out[4:], uint32(a.Ifindex))
@@ -604,11 +614,9 @@ func (r *ring) take(status uint32, addr, data, snaplen, length int, sec, nsec ui
 		out[10], out[11] = a.Pkttype, a.Halen
 		copy(out[12:sll2Len], a.Addr[:])
 	}
-	r.batch = r.batch[:n+1]
-	p := &r.batch[n]
 	p.Time = time.Unix(int64(sec), int64(nsec))
-	p.Data = out
-	p.Len = head + length
+	p.Data = out[:n:n]
+	p.Len = r.room + int(length)
 	p.Link = r.template.Link
 	p.Dir = DirIn
 	if a.Pkttype == outgoing {
@@ -617,7 +625,7 @@ func (r *ring) take(status uint32, addr, data, snaplen, length int, sec, nsec ui
 	if r.ids != nil {
 		p.Interface = r.interfaceID(a.Ifindex)
 	}
-	return true
+	return out[n:]
 }
 
 var (
