@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"runtime"
 	"time"
@@ -39,6 +40,7 @@ type attempt struct {
 	engine engine
 	fired  time.Time // when the SYN was given to the kernel
 	ready  time.Time // when the caller got the socket
+	later  []io.Closer
 }
 
 // Do carries out the plan. It blocks until the flow is established and handed
@@ -57,6 +59,11 @@ func Do(ctx context.Context, plan Plan) (*net.TCPConn, *Attempt, error) {
 	a.report = newReport(&plan)
 	conn, err := a.run(ctx)
 	a.ready = time.Now()
+	go func() {
+		for _, c := range a.later {
+			c.Close()
+		}
+	}()
 	return conn, &Attempt{fill: func() *Report { a.fill(err); return a.report }}, err
 }
 
@@ -120,9 +127,9 @@ func (a *attempt) openRaw() error {
 	return fmt.Errorf("%w: %w", ErrMissing, err)
 }
 
-// closeRaw takes a last look and closes what openRaw opened. The kernel needs
-// milliseconds to close a packet socket (it waits for all processors), so
-// that happens beside the caller, who has a connection to use.
+// closeRaw takes a last look and has closed what openRaw opened. The kernel
+// needs milliseconds to close a packet socket (it waits for all processors), and
+// the caller has a connection to use.
 func (a *attempt) closeRaw() {
 	if a.wire == nil {
 		return
@@ -134,14 +141,14 @@ func (a *attempt) closeRaw() {
 	if received, dropped, err := a.wire.live.Stats(); err == nil {
 		a.report.Capture = &CaptureStats{Received: received, Dropped: dropped}
 	}
-	raw, live := a.raw, a.wire.live
-	go func() {
-		if raw != nil {
-			raw.Close()
-		}
-		live.Close()
-	}()
+	a.closeLater(a.wire.live)
+	if a.raw != nil {
+		a.closeLater(a.raw)
+	}
 }
+
+// closeLater closes c beside the caller, after Do has returned.
+func (a *attempt) closeLater(c io.Closer) { a.later = append(a.later, c) }
 
 // send waits for the instants of the plan and sends what they ask for.
 func (a *attempt) send(ctx context.Context) error {

@@ -111,9 +111,8 @@ func (e *parkEngine) handoff(time.Time) (*net.TCPConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	parked := e.parked
+	e.a.closeLater(e.parked) // a packet socket is left of it
 	e.parked = nil
-	go parked.Close() // milliseconds, which the caller need not wait for
 	return conn, nil
 }
 

@@ -20,6 +20,7 @@ type repairEngine struct {
 	hs     *rawtcp.Handshake
 	syn    []byte // the SYN as it will be on the wire
 	out    []rawtcp.Segment
+	last   []rawtcp.Segment // what completes the handshake at the peer's end: sent after the handoff
 	buf    []byte
 }
 
@@ -90,8 +91,8 @@ func (e *repairEngine) prime(context.Context) error {
 
 func (e *repairEngine) arm(context.Context) error { return e.handshake() }
 
-// open has nothing to do: the guard stays, and the machine answers once it has sent.
-func (e *repairEngine) open() error { return nil }
+// open warms the handoff. The guard stays, and the machine answers once it has sent.
+func (e *repairEngine) open() error { return e.repair.Warm() }
 
 func (e *repairEngine) fire(now time.Time) error {
 	err := e.a.raw.Send(e.syn)
@@ -106,7 +107,14 @@ func (e *repairEngine) receive(s *sighting) error {
 	if s.icmp != nil {
 		return e.transmitAll(e.hs.ReceiveICMP(s.time, s.icmp, e.out[:0]))
 	}
-	return e.transmitAll(e.hs.Receive(s.time, &s.seg, e.out[:0]))
+	e.out = e.hs.Receive(s.time, &s.seg, e.out[:0])
+	if e.hs.State() == rawtcp.Established {
+		// Sending costs more than all of the handoff, and the peer has been
+		// established for longer than we have, or will hear of it from the kernel.
+		e.last = append(e.last, e.out...)
+		return nil
+	}
+	return e.transmitAll(e.out)
 }
 
 func (e *repairEngine) step(now time.Time) (bool, error) {
@@ -124,14 +132,25 @@ func (e *repairEngine) step(now time.Time) (bool, error) {
 func (e *repairEngine) deadline() (time.Time, bool) { return e.hs.Deadline() }
 
 func (e *repairEngine) handoff(now time.Time) (*net.TCPConn, error) {
-	conn, err := e.repair.Install(e.hs.Transfer(now), e.late)
+	t := e.hs.Transfer(now)
+	if len(t.Data) > 0 { // it came with the handshake: what acknowledges it cannot wait
+		if err := e.transmitAll(e.last); err != nil {
+			return nil, err
+		}
+		e.last = nil
+	}
+	conn, err := e.repair.Install(t, e.late)
 	if err != nil {
 		return nil, fmt.Errorf("hand the flow to the kernel: %w", err)
 	}
+	if e.hs.Counters().DataBytes == len(t.Data) { // otherwise Install has acknowledged more
+		if err := e.transmitAll(e.last); err != nil {
+			e.a.note(err.Error())
+		}
+	}
 	e.a.report.EarlyBytes = e.hs.Counters().DataBytes
-	repair := e.repair
+	e.a.closeLater(e.repair) // a raw socket is left of it
 	e.repair = nil
-	go repair.Close() // the caller need not wait for it
 	return conn, nil
 }
 
