@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"runtime"
 	"time"
@@ -40,7 +39,6 @@ type attempt struct {
 	engine engine
 	fired  time.Time // when the SYN was given to the kernel
 	ready  time.Time // when the caller got the socket
-	later  []io.Closer
 }
 
 // Do carries out the plan. It blocks until the flow is established and handed
@@ -59,12 +57,16 @@ func Do(ctx context.Context, plan Plan) (*net.TCPConn, *Attempt, error) {
 	a.report = newReport(&plan)
 	conn, err := a.run(ctx)
 	a.ready = time.Now()
+	settled := make(chan struct{})
 	go func() {
-		for _, c := range a.later {
-			c.Close()
-		}
+		defer close(settled)
+		a.settle()
 	}()
-	return conn, &Attempt{fill: func() *Report { a.fill(err); return a.report }}, err
+	return conn, &Attempt{fill: func() *Report {
+		<-settled
+		a.fill(err)
+		return a.report
+	}}, err
 }
 
 func (a *attempt) run(ctx context.Context) (*net.TCPConn, error) {
@@ -83,11 +85,9 @@ func (a *attempt) run(ctx context.Context) (*net.TCPConn, error) {
 	}
 	defer a.thread.Close()
 	a.report.Notes = append(a.report.Notes, a.thread.Notes()...)
-	defer a.closeRaw()
 	if err := a.openRaw(); err != nil {
 		return nil, err
 	}
-	defer engine.close()
 	if err := engine.prepare(); err != nil {
 		return nil, err
 	}
@@ -127,28 +127,27 @@ func (a *attempt) openRaw() error {
 	return fmt.Errorf("%w: %w", ErrMissing, err)
 }
 
-// closeRaw takes a last look and has closed what openRaw opened. The kernel
-// needs milliseconds to close a packet socket (it waits for all processors), and
-// the caller has a connection to use.
-func (a *attempt) closeRaw() {
-	if a.wire == nil {
-		return
+// settle takes a last look, so that our last packets belong to the report too,
+// and closes everything that the attempt has opened. It runs beside the caller,
+// who has a connection to use: the kernel needs milliseconds to close a packet
+// socket (it waits for all processors).
+func (a *attempt) settle() {
+	if a.engine != nil {
+		a.engine.close()
 	}
-	var s sighting
-	for a.wire.look(&s) {
-		// Our last packets belong into the report too.
+	if a.wire != nil {
+		var s sighting
+		for a.wire.look(&s) {
+		}
+		if received, dropped, err := a.wire.live.Stats(); err == nil {
+			a.report.Capture = &CaptureStats{Received: received, Dropped: dropped}
+		}
+		a.wire.live.Close()
 	}
-	if received, dropped, err := a.wire.live.Stats(); err == nil {
-		a.report.Capture = &CaptureStats{Received: received, Dropped: dropped}
-	}
-	a.closeLater(a.wire.live)
 	if a.raw != nil {
-		a.closeLater(a.raw)
+		a.raw.Close()
 	}
 }
-
-// closeLater closes c beside the caller, after Do has returned.
-func (a *attempt) closeLater(c io.Closer) { a.later = append(a.later, c) }
 
 // send waits for the instants of the plan and sends what they ask for.
 func (a *attempt) send(ctx context.Context) error {

@@ -107,13 +107,7 @@ func (e *parkEngine) step(time.Time) (bool, error) {
 func (e *parkEngine) deadline() (time.Time, bool) { return time.Time{}, false }
 
 func (e *parkEngine) handoff(time.Time) (*net.TCPConn, error) {
-	conn, err := e.parked.Conn()
-	if err != nil {
-		return nil, err
-	}
-	e.a.closeLater(e.parked) // a packet socket is left of it
-	e.parked = nil
-	return conn, nil
+	return e.parked.Conn() // close closes the packet socket that is left
 }
 
 // abort has nothing to do: close in SYN-SENT is silent, later the kernel resets.

@@ -149,8 +149,6 @@ func (e *repairEngine) handoff(now time.Time) (*net.TCPConn, error) {
 		}
 	}
 	e.a.report.EarlyBytes = e.hs.Counters().DataBytes
-	e.a.closeLater(e.repair) // a raw socket is left of it
-	e.repair = nil
 	return conn, nil
 }
 
