@@ -22,7 +22,7 @@ const (
 	armedWindow = 300 * time.Millisecond
 	// openLead is what the last system call before the SYN may take; a peer that is
 	// earlier than that is answered by our SYN.
-	openLead = 100 * time.Microsecond
+	openLead = 300 * time.Microsecond
 	// looksPerYield is how many looks at the ring (40 ns each) are made before other threads may run.
 	looksPerYield = 8
 	// napLimit bounds each wait, so that a cancelled context is noticed.

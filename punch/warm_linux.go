@@ -14,7 +14,7 @@ const (
 	warmUp = 5 * time.Millisecond
 	// warmProbes is the number of probes, spread over warmUp; the last leaves warmQuiet before the instant.
 	warmProbes = 12
-	warmQuiet  = 500 * time.Microsecond
+	warmQuiet  = 700 * time.Microsecond
 	// coldProbes are the first ones, which wait for all that is to be warmed and are not measured.
 	coldProbes = 4
 	probeTTL   = 1 // dies at the first router, before a NAT makes anything of it
