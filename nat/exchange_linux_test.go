@@ -2,6 +2,7 @@ package nat
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -396,10 +397,9 @@ func (e *exchange) comparePacket(s step, model, kernel []byte, to Side) error {
 			}
 		}
 	}
-	if c.model != c.kernel {
-		for i, b := range [][]byte{model, kernel} {
-			hidePort(b, []uint16{c.model, c.kernel}[i], to)
-		}
+	if f := e.drawn(c, model, kernel, to); f != nil {
+		hidePort(model, f.model, to)
+		hidePort(kernel, f.kernel, to)
 	}
 	if !bytes.Equal(model, kernel) {
 		return fmt.Errorf("the packets differ:\n  model  % x\n  kernel % x", model, kernel)
@@ -433,6 +433,27 @@ func (e *exchange) ports(c *conversation, model, kernel uint16) error {
 // collision that the other side of the comparison does not have.
 var errLuck = errors.New("a port drawn is that of another flow")
 
+// drawn is the flow whose drawn external port stands in a pair of packets: the step's own one, or
+// another of which an ICMP error quotes a packet. What a remote sends to the port that
+// a flow would keep reaches the flow that has it.
+func (e *exchange) drawn(c *conversation, model, kernel []byte, to Side) *conversation {
+	if to == Outside && !e.v6 && model[9] == protoICMP && len(model) >= quotedPort+2 && len(kernel) >= quotedPort+2 {
+		m, k := binary.BigEndian.Uint16(model[quotedPort:]), binary.BigEndian.Uint16(kernel[quotedPort:])
+		for i := range e.flows {
+			if f := &e.flows[i]; f.model != f.kernel && f.model == m && f.kernel == k {
+				return f
+			}
+		}
+	}
+	if c.model != c.kernel {
+		return c
+	}
+	return nil
+}
+
+// quotedPort is where an ICMP error quotes the destination port of a segment.
+const quotedPort = header4 + icmpQuote + header4 + 2
+
 // hidePort zeroes a drawn port where there is one, and the checksums over it. It is the
 // source of an outbound segment, of the kernel's own RST to the outside, and the destination
 // of a segment that came in and is quoted.
@@ -440,7 +461,7 @@ func hidePort(b []byte, port uint16, to Side) {
 	at, segment := 20, 20
 	if b[9] == protoICMP {
 		clear(b[22:24])
-		at, segment = 50, 48
+		at, segment = quotedPort, quotedPort-2
 	}
 	if to == Outside && at+2 <= len(b) && uint16(b[at])<<8|uint16(b[at+1]) == port {
 		clear(b[at : at+2])
