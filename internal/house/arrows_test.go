@@ -22,7 +22,8 @@ var arrows = map[string][]string{
 	"punch":           {"rawtcp", "timing", "capture", "handoff", "nat/predict"},
 	"lab":             {"nat", "timing"},
 	"lab/sim":         {"lab", "rawtcp", "nat", "timing"},
-	"lab/live":        {"lab", "punch", "rawtcp", "capture"}, // the link process reads and stamps packets itself
+	"lab/live":        {"lab", "punch", "rawtcp", "capture"},          // the link process reads and stamps packets itself
+	"lab/matrix":      {"lab", "lab/sim", "lab/live", "nat", "punch"}, // it asks both worlds the same question; punch has the engines' and strategies' names
 	"internal/doctor": {"timing", "handoff", "rawtcp", "capture"},
 }
 
@@ -33,6 +34,7 @@ var leaves = []string{"rawtcp", "timing"}
 var importers = map[string]string{
 	"internal/doctor":  "cmd/",
 	"internal/testenv": "internal/testenv",
+	"internal/figure":  "cmd/",
 	"internal/house":   "nobody",
 }
 
@@ -122,6 +124,11 @@ var homes = map[string]struct {
 		code:  []string{"cmd/"},
 		tests: []string{"cmd/"},
 		why:   "the command line is not part of the library",
+	},
+	"gonum.org/v1/plot": {
+		code:  []string{"internal/figure/"},
+		tests: []string{"internal/figure/"},
+		why:   "only the command draws figures: a program that uses the libraries does not pull it in",
 	},
 	"pgregory.net/rapid":              {tests: []string{""}, why: "tests only"},
 	"github.com/rogpeppe/go-internal": {tests: []string{""}, why: "tests only"},
