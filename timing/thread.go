@@ -70,8 +70,8 @@ type Config struct {
 }
 
 // Thread is an operating system thread prepared to return from its sleep at an
-// exact instant. All methods but Notes must be called from the goroutine that
-// opened it.
+// exact instant. All methods but Notes, and Close after Leave, must be called from
+// the goroutine that opened it.
 type Thread struct {
 	spin time.Duration
 	base time.Time // zero of the thread's monotonic clock
@@ -178,18 +178,35 @@ func (t *Thread) DropRealtime() error {
 	return t.dropRealtime()
 }
 
-// Close restores the thread's policy, processors and timer slack and unlocks the
-// goroutine from it. A second Close does nothing.
-func (t *Thread) Close() error {
-	if t.sys.closed {
+// Leave is the part of Close that belongs to the thread, a few microseconds: it
+// restores the thread's policy, processors and timer slack and unlocks the
+// goroutine from it. Close, which gives the descriptors back, may then be called
+// from any goroutine. A second Leave does nothing.
+func (t *Thread) Leave() error {
+	if t.sys.left {
 		return nil
 	}
 	if err := t.owner(); err != nil {
 		return err
 	}
-	t.sys.closed = true
-	err := t.close()
+	t.sys.left = true
+	err := t.leave()
 	runtime.UnlockOSThread()
+	return err
+}
+
+// Close undoes everything that OpenThread did. It takes up to 200 µs where
+// processors must be told that they may sleep again. A second Close does nothing.
+func (t *Thread) Close() error {
+	if t.sys.closed {
+		return nil
+	}
+	err := t.Leave()
+	if !t.sys.left { // not this goroutine's
+		return err
+	}
+	t.sys.closed = true
+	t.free()
 	return err
 }
 

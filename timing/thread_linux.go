@@ -20,6 +20,7 @@ const dmaLatencyPath = "/dev/cpu_dma_latency"
 const dmaLatencyAny = 2_000_000_000
 
 type threadSys struct {
+	left   bool // by Leave
 	closed bool
 	tid    int
 	// epoch is the monotonic clock of the kernel at Thread.base.
@@ -27,7 +28,7 @@ type threadSys struct {
 
 	slack  int            // before us, in ns; 0 when not changed
 	sched  unix.SchedAttr // before us
-	fifo   bool           // SCHED_FIFO is on
+	policy policy         // what the thread has instead
 	cpus   unix.CPUSet    // before us
 	pinned bool
 
@@ -96,10 +97,8 @@ func (t *Thread) open(cfg *Config) error {
 			return err
 		}
 	}
-	if cfg.Realtime {
-		if err := t.realtime(); err != nil {
-			return err
-		}
+	if err := t.schedule(cfg.Realtime); err != nil {
+		return err
 	}
 	// The PM QoS request lasts as long as the file is open
 	// (Documentation/power/pm_qos_interface.rst); it asks for nothing until a value is written.
@@ -144,34 +143,6 @@ func cpuList(set *unix.CPUSet) []int {
 	}
 	return cpus
 }
-
-func (t *Thread) realtime() error {
-	s := &t.sys
-	old, err := unix.SchedGetAttr(0, 0)
-	if err != nil {
-		return fmt.Errorf("sched_getattr: %w", err)
-	}
-	s.sched = *old
-	attr := unix.SchedAttr{
-		Size:   unix.SizeofSchedAttr,
-		Policy: unix.SCHED_FIFO,
-		// What the thread forks must not be real time as well.
-		Flags:    unix.SCHED_FLAG_RESET_ON_FORK,
-		Priority: 1,
-	}
-	err = unix.SchedSetAttr(0, &attr, 0)
-	switch {
-	case err == nil:
-		s.fifo = true
-	case errors.Is(err, unix.EPERM):
-		t.note("SCHED_FIFO is not allowed (sched_setattr: %v), so a busy machine delays the send by milliseconds; it needs CAP_SYS_NICE: sudo setcap cap_sys_nice+ep PATH, or an RLIMIT_RTPRIO of 1: LimitRTPRIO=1 (systemd), --ulimit rtprio=1 (containers)", err)
-	default:
-		t.note("SCHED_FIFO cannot be had: sched_setattr: %v", err)
-	}
-	return nil
-}
-
-func (t *Thread) realtimeOn() bool { return t.sys.fifo }
 
 func (t *Thread) owner() error {
 	if tid := unix.Gettid(); tid != t.sys.tid {
@@ -274,43 +245,10 @@ func (t *Thread) stayAwake(on bool) {
 	}
 }
 
-func (t *Thread) dropRealtime() error {
+// leave restores what belongs to the thread.
+func (t *Thread) leave() error {
 	s := &t.sys
-	t.stayAwake(false)
-	if !s.fifo {
-		return nil
-	}
-	err := unix.SchedSetAttr(0, &s.sched, 0)
-	if errors.Is(err, unix.EPERM) {
-		// sched(7): without CAP_SYS_NICE (we had SCHED_FIFO by RLIMIT_RTPRIO) the
-		// reset-on-fork flag cannot be cleared. Under SCHED_OTHER it is harmless.
-		old := s.sched
-		old.Flags |= unix.SCHED_FLAG_RESET_ON_FORK
-		err = unix.SchedSetAttr(0, &old, 0)
-	}
-	if err != nil {
-		return fmt.Errorf("restore the thread's scheduling policy: sched_setattr: %w", err)
-	}
-	s.fifo = false
-	// The kernel sets the slack of a thread that leaves SCHED_FIFO to the default
-	// (seen on 6.18: __setscheduler_params in kernel/sched/syscalls.c).
-	if s.slack > 0 {
-		if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
-			return fmt.Errorf("set the thread's timer slack again: prctl: %w", err)
-		}
-	}
-	return nil
-}
-
-func (t *Thread) close() error {
-	s := &t.sys
-	if s.latency != nil {
-		// Closing withdraws the request, and wakes every idle processor to tell it
-		// (cpu_latency_qos_apply): up to 200 µs, which the caller need not wait for.
-		go s.latency.Close()
-		s.latency, s.awake = nil, false
-	}
-	err := t.dropRealtime()
+	err := t.unschedule()
 	if s.pinned {
 		if e := unix.SchedSetaffinity(0, &s.cpus); e != nil {
 			err = errors.Join(err, fmt.Errorf("restore the thread's processors: sched_setaffinity: %w", e))
@@ -321,11 +259,21 @@ func (t *Thread) close() error {
 			err = errors.Join(err, fmt.Errorf("restore the thread's timer slack: prctl: %w", e))
 		}
 	}
+	return err
+}
+
+// free gives the descriptors back.
+func (t *Thread) free() {
+	s := &t.sys
+	if s.latency != nil {
+		// It withdraws the request, and wakes every idle processor to tell it
+		// (cpu_latency_qos_apply): up to 200 µs.
+		s.latency.Close()
+	}
 	if s.wake != nil {
 		s.wake.close()
 	}
 	if s.timer >= 0 {
 		unix.Close(s.timer)
 	}
-	return err
 }

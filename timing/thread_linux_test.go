@@ -22,6 +22,7 @@ func TestThreadBelongsToItsGoroutine(t *testing.T) {
 		for what, err := range map[string]error{
 			"SleepUntil":   th.SleepUntil(context.Background(), time.Now().Add(time.Second)),
 			"DropRealtime": th.DropRealtime(),
+			"Leave":        th.Leave(),
 			"Close":        th.Close(),
 		} {
 			if !errors.Is(err, ErrWrongThread) {
@@ -35,6 +36,7 @@ func TestThreadBelongsToItsGoroutine(t *testing.T) {
 // threadState is what OpenThread changes.
 type threadState struct {
 	Policy, Nice, Priority, Slack int
+	Slice                         uint64 // ns; 0 before Linux 6.12 and for SCHED_FIFO
 	CPUs                          []int
 }
 
@@ -52,7 +54,7 @@ func readThread(t *testing.T) threadState {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return threadState{int(attr.Policy), int(attr.Nice), int(attr.Priority), slack, cpuList(&set)}
+	return threadState{int(attr.Policy), int(attr.Nice), int(attr.Priority), slack, attr.Runtime, cpuList(&set)}
 }
 
 func countFDs(t *testing.T) int {
@@ -62,20 +64,6 @@ func countFDs(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(entries)
-}
-
-// settledFDs is countFDs once it is want or less, or after a second: Close closes one
-// descriptor beside its caller.
-func settledFDs(t *testing.T, want int) int {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	got := countFDs(t)
-	for i := 0; got > want && i < 1000; i++ {
-		<-tick.C
-		got = countFDs(t)
-	}
-	return got
 }
 
 func TestThreadSetsAndRestores(t *testing.T) {
@@ -92,14 +80,18 @@ func TestThreadSetsAndRestores(t *testing.T) {
 	for _, n := range th.Notes() {
 		t.Log(n)
 	}
+	slice := before.Slice
+	if slice > 0 {
+		slice = uint64(shortSlice)
+	}
 	want := threadState{Policy: unix.SCHED_FIFO, Priority: 1, Slack: 1, CPUs: []int{cpu}}
-	if th.sys.fifo {
+	if th.Realtime() {
 		// Newer kernels show 0 for a real-time thread, which has no slack in any case.
 		if got := readThread(t); got.Slack == 0 {
 			want.Slack = 0
 		}
 	} else {
-		want.Policy, want.Priority, want.Nice = before.Policy, before.Priority, before.Nice
+		want.Policy, want.Priority, want.Nice, want.Slice = before.Policy, before.Priority, before.Nice, slice
 	}
 	if diff := cmp.Diff(want, readThread(t)); diff != "" {
 		t.Errorf("while open (-want +got):\n%s", diff)
@@ -114,7 +106,7 @@ func TestThreadSetsAndRestores(t *testing.T) {
 		t.Error("Realtime after DropRealtime")
 	}
 	want.Slack = 1
-	want.Policy, want.Priority, want.Nice = before.Policy, before.Priority, before.Nice
+	want.Policy, want.Priority, want.Nice, want.Slice = before.Policy, before.Priority, before.Nice, slice
 	if diff := cmp.Diff(want, readThread(t)); diff != "" {
 		t.Errorf("after DropRealtime (-want +got):\n%s", diff)
 	}
@@ -124,7 +116,7 @@ func TestThreadSetsAndRestores(t *testing.T) {
 	if diff := cmp.Diff(before, readThread(t)); diff != "" {
 		t.Errorf("after Close (-want +got):\n%s", diff)
 	}
-	if got := settledFDs(t, fds); got > fds {
+	if got := countFDs(t); got > fds {
 		t.Errorf("%d descriptors after Close, %d before", got, fds)
 	}
 }
@@ -133,7 +125,7 @@ func TestThreadSetsAndRestores(t *testing.T) {
 // must get rid of SCHED_FIFO all the same.
 func TestDropRealtimeWithoutCapability(t *testing.T) {
 	th := openThread(t, &Config{Realtime: true})
-	if !th.sys.fifo {
+	if !th.Realtime() {
 		t.Skip(strings.Join(th.Notes(), "; "))
 	}
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -162,7 +154,7 @@ func TestDropRealtimeWithoutCapability(t *testing.T) {
 // What a real-time thread starts must not be real time: it would starve the machine.
 func TestChildIsNotRealtime(t *testing.T) {
 	th := openThread(t, &Config{Realtime: true})
-	if !th.sys.fifo {
+	if !th.Realtime() {
 		t.Skip(strings.Join(th.Notes(), "; "))
 	}
 	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
@@ -197,7 +189,7 @@ func TestOpenThreadRefusesProcessors(t *testing.T) {
 	if diff := cmp.Diff(before, readThread(t)); diff != "" {
 		t.Errorf("refused, but the thread changed (-before +after):\n%s", diff)
 	}
-	if got := settledFDs(t, fds); got > fds {
+	if got := countFDs(t); got > fds {
 		t.Errorf("%d descriptors after refusals, %d before", got, fds)
 	}
 }

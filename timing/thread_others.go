@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-type threadSys struct{ closed bool }
+type threadSys struct{ left, closed bool }
 
 func (t *Thread) open(cfg *Config) error {
 	t.notes = append(t.notes, "exact sleep (clock_nanosleep, timer slack, SCHED_FIFO, processor pinning) is Linux; on "+runtime.GOOS+" the thread sleeps with Go's timers and spins, which a busy machine delays by milliseconds")
@@ -39,4 +39,6 @@ func (t *Thread) sleepExact(until time.Duration) error {
 
 func (t *Thread) dropRealtime() error { return nil }
 
-func (t *Thread) close() error { return nil }
+func (t *Thread) leave() error { return nil }
+
+func (t *Thread) free() {}
