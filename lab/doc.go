@@ -1,14 +1,20 @@
 // Package lab describes a small internet in which two hosts behind NATs
 // connect: the NATs, the link between them with its delays and faults, and where
 // two SYNs met on it. A scenario is a Go value or a YAML file; package lab/live
-// builds it from network namespaces.
+// builds it from network namespaces, package lab/sim runs it in virtual time.
 //
 // A scenario file:
 //
 //	name: missed-window       # for reports; optional
 //	family: ip4               # or ip6; optional
-//	a: {nat: linux-rst}       # see Kinds
-//	b: {nat: linux}
+//	a: {nat: linux-rst}       # what ParseNAT reads, see Kinds
+//	b:
+//	  nat:                    # or knobs of package nat, or a list from the host outwards
+//	    - eim
+//	    - {preset: cgn, max-mappings: 64}
+//	  cross-traffic: 200      # SYNs a second of other subscribers; optional, as are
+//	  subscribers: 1          # hosts behind the outermost NAT and
+//	  addresses: 1            # its public addresses
 //	link:
 //	  delay: 20ms             # each way
 //	  ab: 30ms                # from A to B, in place of delay

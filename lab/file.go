@@ -114,9 +114,7 @@ type field struct {
 
 func (d *decoder) scenario(n *yaml.Node, s *Scenario) {
 	site := func(s *Site) func(*yaml.Node, string) {
-		return func(n *yaml.Node, key string) {
-			d.mapping(n, key, []field{{"nat", text(d, &s.NAT)}})
-		}
+		return func(n *yaml.Node, key string) { d.site(n, key, s) }
 	}
 	d.mapping(n, "", []field{
 		{"name", text(d, &s.Name)},
@@ -124,6 +122,15 @@ func (d *decoder) scenario(n *yaml.Node, s *Scenario) {
 		{"a", site(&s.A)},
 		{"b", site(&s.B)},
 		{"link", func(n *yaml.Node, key string) { d.link(n, key, &s.Link) }},
+	})
+}
+
+func (d *decoder) site(n *yaml.Node, key string, s *Site) {
+	d.mapping(n, key, []field{
+		{"nat", func(n *yaml.Node, key string) { d.nat(n, key, &s.NAT) }},
+		{"subscribers", func(n *yaml.Node, key string) { d.number(n, key, &s.Subscribers) }},
+		{"addresses", func(n *yaml.Node, key string) { d.number(n, key, &s.Addresses) }},
+		{"cross-traffic", func(n *yaml.Node, key string) { d.rate(n, key, &s.CrossTraffic) }},
 	})
 }
 
@@ -213,6 +220,16 @@ func (d *decoder) number(n *yaml.Node, key string, to *int) {
 	*to = v
 }
 
+// rate reads a number of events a second.
+func (d *decoder) rate(n *yaml.Node, key string, to *float64) {
+	v, err := strconv.ParseFloat(n.Value, 64)
+	if tag := n.ShortTag(); n.Kind != yaml.ScalarNode || tag != "!!int" && tag != "!!float" || err != nil {
+		d.fail(n, key, "want a number of SYNs a second%s", quoted(n))
+		return
+	}
+	*to = v
+}
+
 // duration reads what time.ParseDuration reads. A bare number other than 0 has no
 // unit and is refused.
 func (d *decoder) duration(n *yaml.Node, key string, to *time.Duration) {
@@ -228,10 +245,13 @@ func (d *decoder) fail(n *yaml.Node, key, format string, args ...any) {
 	d.errs = append(d.errs, &FileError{Line: n.Line, Key: key, What: fmt.Sprintf(format, args...)})
 }
 
-// failed reports whether the value at key could not be read, so that a further
-// complaint about it would mislead.
+// failed reports whether the value at key, or a part of it, could not be read, so
+// that a further complaint about it would mislead.
 func (d *decoder) failed(key string) bool {
-	return slices.ContainsFunc(d.errs, func(e *FileError) bool { return e.Key == key })
+	return slices.ContainsFunc(d.errs, func(e *FileError) bool {
+		rest, ok := strings.CutPrefix(e.Key, key)
+		return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	})
 }
 
 // line is where key stands, or the nearest key around it.
@@ -265,7 +285,10 @@ func (s *Scenario) Write(w io.Writer) error {
 		return err
 	}
 	type site struct {
-		NAT string `yaml:"nat,omitempty"`
+		NAT          string  `yaml:"nat,omitempty"`
+		Subscribers  int     `yaml:"subscribers,omitempty"`
+		Addresses    int     `yaml:"addresses,omitempty"`
+		CrossTraffic float64 `yaml:"cross-traffic,omitempty"`
 	}
 	type fault struct {
 		Direction Direction `yaml:"direction"`

@@ -55,10 +55,27 @@ func TestLoadErrorsNameKeyAndLine(t *testing.T) {
 		{"a: {nat: linux", "line 1: "},
 		{"just text", "line 1: want keys and values (name, family, a, b, link)"},
 		{"a: {nat: linux}\nc: {nat: linux}\n", "line 2: c: unknown key: want name, family, a, b, link"},
-		{"a:\n  nat: linux\n  ttl: 3\n", "line 3: a.ttl: unknown key: want nat"},
+		{"a:\n  nat: linux\n  ttl: 3\n", "line 3: a.ttl: unknown key: want nat, subscribers, addresses, cross-traffic"},
 		{"a: {nat: linux}\na: {nat: none}\n", "line 2: a: the key stands here a second time"},
-		{"a: linux\n", "line 1: a: want keys and values (nat)"},
-		{"a: {nat: [linux]}\n", "line 1: a.nat: want text"},
+		{"a: linux\n", "line 1: a: want keys and values (nat, subscribers"},
+		{"a: {nat: [[linux]]}\n", "line 1: a.nat[0]: want text such as linux"},
+		{"a: {nat: 5}\n", `line 1: a.nat: want text such as linux or cgn,max-mappings=64, or knobs, not "5"`},
+		{"a: {nat: []}\n", "line 1: a.nat: the list is empty"},
+		{"a: {nat: {}}\n", "line 1: a.nat: no knob is given: want preset, translation, mapping"},
+		{"a:\n  nat:\n    - eim\n    - cone\n", `line 4: a.nat[1]: "cone" is not a kind of NAT`},
+		{"a:\n  nat:\n    - eim\n    - preset: cgn\n      max-mapings: 4\n", `line 5: a.nat[1].max-mapings: unknown key "max-mapings": want translation, mapping`},
+		{"a:\n  nat:\n    preset: cgnn\n", `line 3: a.nat.preset: "cgnn" is not a preset: want eim`},
+		{"a:\n  nat:\n    max-mappings: many\n    preset: cgn\n", `line 3: a.nat.max-mappings: "many" is no number`},
+		{"a:\n  nat:\n    preset: random\n    ports: 9-70000\n", `line 4: a.nat.ports: "9-70000" is no range of ports`},
+		{"a:\n  nat:\n    preset: random\n    ports: 9-7\n", "line 4: a.nat.ports: 9 is after 7"},
+		{"a:\n  nat:\n    preset: random\n    offset: 5\n    delta: 2\n", "line 5: a.nat.delta: allocation random does not use it"},
+		{"a:\n  nat:\n    allocation: sequential\n    start: 80\n", "line 4: a.nat.start: 80 is outside of ports 1024-65535"},
+		{"a:\n  nat:\n    mapping: apdm\n    mapping: adm\n", "line 4: a.nat.mapping: the key stands here a second time"},
+		{"a:\n  nat:\n    mapping: [apdm]\n", "line 3: a.nat.mapping: want a single value"},
+		{"a:\n  nat: cgn,blocks=-1\n", "line 2: a.nat: cgn,blocks=-1: blocks: -1 is negative"},
+		{"a:\n  nat: cgn\n  subscribers: two\n", `line 3: a.subscribers: want a whole number, not "two"`},
+		{"a:\n  nat: cgn\n  cross-traffic: 2ms\n", `line 3: a.cross-traffic: want a number of SYNs a second, not "2ms"`},
+		{"a:\n  nat: cgn\n  cross-traffic: 1e9\n", "line 3: a.cross-traffic: 1e+09 SYNs a second are not between 0 and 100000"},
 		{"name: 5\n", `line 1: name: want text, not "5"`},
 		{"a:\n  nat: cone\n", `line 2: a.nat: "cone" is not a kind of NAT`},
 		{"\n\nfamily: ip6\nb: {nat: none}\n", "line 3: a.nat: linux translates IPv4 only"},
@@ -95,6 +112,31 @@ func TestLoadTellsAllInOrder(t *testing.T) {
 	lines := strings.Split(err.Error(), "\n")
 	if len(lines) != 3 || !strings.HasPrefix(lines[0], "line 1: b.nat") || !strings.HasPrefix(lines[1], "line 2: x") || !strings.HasPrefix(lines[2], "line 3: link.delay") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The three forms in which a file can have a NAT.
+func TestLoadNAT(t *testing.T) {
+	for file, want := range map[string]string{
+		"cgn,max-mappings=64":                                 "cgn,max-mappings=64",
+		"eim+model:linux":                                     "eim+model:linux",
+		"{preset: cgn, max-mappings: 64}":                     "cgn,max-mappings=64",
+		"{max-mappings: 64, preset: cgn}":                     "cgn,max-mappings=64",
+		"{preset: linux}":                                     "model:linux",
+		"{preset: linux, transitory: 5s}":                     "linux,transitory=5s",
+		"{mapping: apdm, overloading: true, filtering: apdf}": "mapping=apdm,overloading=true,filtering=apdf",
+		"[linux]":                          "linux",
+		"[eim, {preset: cgn, blocks: 2}]":  "eim+cgn,blocks=2",
+		"[{strip-options: mss+sack}, cgn]": "strip-options=mss+sack+cgn",
+	} {
+		s, err := lab.Load(strings.NewReader("a:\n  nat: " + file + "\n  cross-traffic: 2.5\n  subscribers: 2\n"))
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		if want := (lab.Site{NAT: want, CrossTraffic: 2.5, Subscribers: 2}); s.A != want {
+			t.Errorf("%s: %+v, want %+v", file, s.A, want)
+		}
 	}
 }
 
@@ -153,6 +195,11 @@ func scenarios() *rapid.Generator[lab.Scenario] {
 		}
 		s.A.NAT = rapid.SampledFrom(names).Draw(t, "a")
 		s.B.NAT = rapid.SampledFrom(names).Draw(t, "b")
+		if s.Family != lab.IP6 {
+			s.B.NAT = rapid.SampledFrom([]string{s.B.NAT, "model:linux", "eim+cgn,max-mappings=3", "strip-options=sack+wscale"}).Draw(t, "b, or a vector")
+		}
+		s.A.Subscribers = rapid.IntRange(0, lab.MaxSubscribers).Draw(t, "subscribers")
+		s.A.CrossTraffic = rapid.Float64Range(0, lab.MaxCrossTraffic).Draw(t, "cross traffic")
 		delay := rapid.Custom(func(t *rapid.T) time.Duration {
 			return time.Duration(rapid.Int64Range(0, int64(lab.MaxDelay)).Draw(t, "delay"))
 		})
@@ -207,6 +254,7 @@ func FuzzLoad(f *testing.F) {
 		}
 		f.Add(text)
 	}
+	f.Add([]byte("a: {nat: [eim, {preset: cgn, blocks: -1}, {strip-options: mss+sack}], cross-traffic: .nan}\n"))
 	f.Add([]byte("link: {faults: [{}, {packet: -1}]}\na: [*x]\n? {}: 1\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s, err := lab.Load(bytes.NewReader(text))

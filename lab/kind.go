@@ -3,22 +3,27 @@ package lab
 import (
 	"fmt"
 	"slices"
-	"strings"
+	"time"
+
+	"github.com/synpunch/synpunch/nat"
 )
 
 // Kind is what stands between a host and the network, in the words of RFC 4787
 // (UDP) and RFC 5382 (TCP).
 type Kind struct {
-	Name        string   `json:"name"`        // as scenario files and flags write it
-	Mapping     string   `json:"mapping"`     // RFC 4787 section 4.1
-	Filtering   string   `json:"filtering"`   // RFC 4787 section 5
-	Allocation  string   `json:"allocation"`  // RFC 4787 section 4.2, how the external port is chosen
-	Unsolicited string   `json:"unsolicited"` // what an unsolicited SYN gets (RFC 5382 section 4.3)
-	Families    []string `json:"families"`    // "ip4", "ip6"
-	About       string   `json:"about"`       // one line for people
+	Name        string        `json:"name"`        // as scenario files and flags write it
+	Kernel      bool          `json:"kernel"`      // package live takes this kernel's own NAT; false: the model
+	Mapping     string        `json:"mapping"`     // RFC 4787 section 4.1
+	Filtering   string        `json:"filtering"`   // RFC 4787 section 5
+	Allocation  string        `json:"allocation"`  // RFC 4787 section 4.2, how the external port is chosen
+	Unsolicited string        `json:"unsolicited"` // what an unsolicited SYN gets (RFC 5382 section 4.3)
+	Families    []string      `json:"families"`    // "ip4", "ip6"
+	About       string        `json:"about"`       // one line for people
+	Behaviour   nat.Behaviour `json:"behaviour"`   // of the model; every knob
 }
 
-// The kinds of NAT and firewall.
+// The kinds of this kernel's own NAT and firewall. The model has a preset of each
+// name too.
 const (
 	NATLinux       = "linux"
 	NATLinuxRST    = "linux-rst"
@@ -30,62 +35,136 @@ const (
 	NATFirewall    = "firewall"
 )
 
-// Words of RFC 4787.
-const (
-	endpointIndependent     = "endpoint-independent"
-	addressAndPortDependent = "address and port-dependent"
-	noTranslation           = "no translation"
-	preserving              = "port preserving"
-)
+var kernelKinds = []string{NATLinux, NATLinuxRST, NATLinuxICMP, NATLinuxRandom, NATLinuxEIM, NATLinuxAPDF, NATNone, NATFirewall}
 
-var kinds = []Kind{
-	{NATLinux, addressAndPortDependent, addressAndPortDependent, preserving, "dropped",
-		[]string{IP4}, "Linux masquerade, nothing from outside accepted"},
-	{NATLinuxRST, addressAndPortDependent, addressAndPortDependent, preserving, "answered with RST",
-		[]string{IP4}, "Linux masquerade that refuses with a TCP reset, as OpenWrt does"},
-	{NATLinuxICMP, addressAndPortDependent, addressAndPortDependent, preserving, "answered with ICMP administratively prohibited",
-		[]string{IP4}, "Linux masquerade that refuses with an ICMP error"},
-	{NATLinuxRandom, addressAndPortDependent, addressAndPortDependent, "random", "dropped",
-		[]string{IP4}, "Linux masquerade with fully-random ports: unpredictable"},
-	{NATLinuxEIM, endpointIndependent, endpointIndependent, preserving, "passed to the host",
-		[]string{IP4}, "one public address for the one host, 1:1, open from outside"},
-	{NATLinuxAPDF, endpointIndependent, addressAndPortDependent, preserving, "dropped",
-		[]string{IP4}, "one public address for the one host, 1:1, stateful filter"},
-	{NATNone, noTranslation, "none", noTranslation, "passed to the host",
-		[]string{IP4, IP6}, "public host behind a plain router"},
-	{NATFirewall, noTranslation, addressAndPortDependent, noTranslation, "dropped",
-		[]string{IP4, IP6}, "public host behind a stateful firewall"},
-}
-
-// Kinds lists every kind, in the order in which documentation shows them.
+// Kinds lists every kind in the order in which documentation shows them: those of
+// this kernel, then the presets of the model. The model of a kernel's kind has
+// Model before its name and is not listed again.
 func Kinds() []Kind {
-	list := slices.Clone(kinds)
-	for i := range list {
-		list[i].Families = slices.Clone(list[i].Families)
-	}
-	return list
-}
-
-// ParseKind finds a kind by its name; "" is NATLinux.
-func ParseKind(name string) (Kind, error) {
-	if name == "" {
-		name = NATLinux
-	}
-	for _, k := range Kinds() {
-		if k.Name == name {
-			return k, nil
+	var list, models []Kind
+	for _, p := range nat.Presets() {
+		k := newKind(p)
+		if k.Kernel {
+			list = append(list, k)
+		} else {
+			models = append(models, k)
 		}
 	}
-	return Kind{}, fmt.Errorf("%q is not a kind of NAT: want %s", name, strings.Join(kindNames(""), ", "))
+	slices.SortFunc(list, func(a, b Kind) int {
+		return slices.Index(kernelKinds, a.Name) - slices.Index(kernelKinds, b.Name)
+	})
+	return append(list, models...)
 }
 
 // Translates reports whether the kind rewrites addresses.
-func (k Kind) Translates() bool { return k.Mapping != noTranslation }
+func (k Kind) Translates() bool { return k.Behaviour.Translation != nat.None }
+
+func newKind(p nat.PresetInfo) Kind {
+	b := &p.Behaviour
+	k := Kind{Name: p.Name, Kernel: isKernel(p.Name), About: p.About, Behaviour: p.Behaviour, Families: []string{IP4},
+		Mapping: mappingWords(b), Filtering: filteringWords(b), Allocation: allocationWords(b), Unsolicited: unsolicitedWords(b)}
+	if b.Translation == nat.None {
+		k.Families = append(k.Families, IP6)
+	}
+	return k
+}
+
+const noTranslation = "no translation"
+
+func mappingWords(b *nat.Behaviour) string {
+	if b.Translation == nat.None {
+		return noTranslation
+	}
+	switch b.Mapping {
+	case nat.EIM:
+		return "endpoint-independent"
+	case nat.ADM:
+		return "address-dependent"
+	case nat.APDM:
+		return "address and port-dependent"
+	}
+	return "per connection"
+}
+
+func filteringWords(b *nat.Behaviour) string {
+	switch b.Filtering {
+	case nat.ADF:
+		return "address-dependent"
+	case nat.APDF:
+		return "address and port-dependent"
+	}
+	if b.Translation == nat.None {
+		return "none"
+	}
+	return "endpoint-independent"
+}
+
+func allocationWords(b *nat.Behaviour) string {
+	if b.Translation == nat.None {
+		return noTranslation
+	}
+	words := ""
+	switch b.Allocation {
+	case nat.Preserving:
+		words = "port preserving"
+	case nat.Offset:
+		words = fmt.Sprintf("internal port %+d", b.Offset)
+	case nat.Sequential:
+		delta := b.Delta
+		if delta == 0 {
+			delta = 1
+		}
+		words = fmt.Sprintf("sequential %+d", delta)
+		if b.Counter != nat.CounterGlobal {
+			words += fmt.Sprintf(" (counter: %v)", b.Counter)
+		}
+	case nat.Block:
+		size := b.BlockSize
+		if size == 0 {
+			size = 512 // as package nat has it
+		}
+		words = fmt.Sprintf("blocks of %d", size)
+	default:
+		words = b.Allocation.String()
+	}
+	if b.Ports != (nat.PortRange{}) {
+		words += ", " + b.Ports.String()
+	}
+	if b.Overloading || b.Collision == nat.CollisionOverload {
+		words += ", overloaded"
+	}
+	return words
+}
+
+func unsolicitedWords(b *nat.Behaviour) string {
+	if b.Filtering == nat.Open {
+		return "passed to the host"
+	}
+	switch b.Unsolicited {
+	case nat.UnsolicitedDrop:
+		return "dropped"
+	case nat.UnsolicitedRST:
+		return "answered with RST"
+	case nat.UnsolicitedPort:
+		return "answered with ICMP port unreachable"
+	case nat.UnsolicitedHost:
+		return "answered with ICMP host unreachable"
+	case nat.UnsolicitedAdmin:
+		return "answered with ICMP administratively prohibited"
+	case nat.UnsolicitedWait:
+		wait := b.UnsolicitedWait
+		if wait == 0 {
+			wait = 6 * time.Second // RFC 5382 REQ-4
+		}
+		return fmt.Sprintf("answered with ICMP after %v", wait)
+	}
+	return "dropped, its source blacklisted"
+}
 
 // kindNames lists the kinds that know the address family; "" stands for any.
 func kindNames(family string) []string {
 	var names []string
-	for _, k := range kinds {
+	for _, k := range Kinds() {
 		if family == "" || slices.Contains(k.Families, family) {
 			names = append(names, k.Name)
 		}

@@ -3,9 +3,10 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
+
+	"github.com/synpunch/synpunch/nat"
 )
 
 // Address families of a scenario.
@@ -26,9 +27,19 @@ type Scenario struct {
 	Link   Link
 }
 
-// Site is one host and what stands between it and the network.
+// Site is one host, or a few, and what stands between them and the network.
 type Site struct {
-	NAT string // name of a Kind; "" is NATLinux
+	NAT string // what ParseNAT reads; "" is NATLinux
+	// Subscribers is how many hosts there are behind the outermost NAT, each with
+	// inner NATs of its own where NAT is a chain; 0 is 1. Package sim has one.
+	Subscribers int
+	// Addresses is how many public addresses the outermost NAT has, if it
+	// translates addresses and ports; 0 is 1.
+	Addresses int
+	// CrossTraffic is how many SYNs a second the NAT's other subscribers send through the
+	// outermost NAT, each of them a new connection, see Crowd. In package live only
+	// the model NAT has it.
+	CrossTraffic float64
 }
 
 // Link joins the providers of the two sites. Zero delay without faults is
@@ -123,18 +134,41 @@ func (s *Scenario) check() []problem {
 	if s.Family != "" && s.Family != IP4 && s.Family != IP6 {
 		add("family", "%q is not an address family: want ip4 or ip6", s.Family)
 	}
-	for _, site := range []struct {
-		key string
-		Site
-	}{{"a.nat", s.A}, {"b.nat", s.B}} {
-		k, err := ParseKind(site.NAT)
-		if err != nil {
-			add(site.key, "%v", err)
-		} else if s.Family == IP6 && !slices.Contains(k.Families, IP6) {
-			add(site.key, "%s translates IPv4 only; with family ip6 use %s", k.Name, strings.Join(kindNames(IP6), " or "))
+	ps = append(ps, s.A.check("a", s.Family)...)
+	ps = append(ps, s.B.check("b", s.Family)...)
+	ps = append(ps, s.Link.check()...)
+	return ps
+}
+
+func (s *Site) check(site, family string) []problem {
+	var ps []problem
+	add := func(key, format string, args ...any) {
+		ps = append(ps, problem{site + "." + key, fmt.Sprintf(format, args...)})
+	}
+	within := func(key string, n, most int) {
+		if n < 0 || n > most {
+			add(key, "%d is not between 0 and %d", n, most)
 		}
 	}
-	ps = append(ps, s.Link.check()...)
+	within("subscribers", s.Subscribers, MaxSubscribers)
+	within("addresses", s.Addresses, MaxAddresses)
+	if r := s.CrossTraffic; !(r >= 0 && r <= MaxCrossTraffic) { // NaN neither
+		add("cross-traffic", "%v SYNs a second are not between 0 and %d", r, MaxCrossTraffic)
+	}
+	c, err := ParseNAT(s.NAT)
+	if err != nil {
+		add("nat", "%s", strings.TrimPrefix(err.Error(), ErrScenario.Error()+": "))
+		return ps
+	}
+	for i := range c {
+		if family == IP6 && c[i].Translates() {
+			add("nat", "%s translates IPv4 only; with family ip6 use %s", c[i].Text, strings.Join(kindNames(IP6), " or "))
+		}
+	}
+	outer := c.Outer()
+	if s.Addresses > 1 && (outer.Kernel != "" || outer.Behaviour.Translation != nat.NAPT) {
+		add("addresses", "only a model NAT that translates addresses and ports has several, not %s", outer.Text)
+	}
 	return ps
 }
 

@@ -2,12 +2,14 @@ package lab_test
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/synpunch/synpunch/lab"
+	"github.com/synpunch/synpunch/nat"
 )
 
 func ms(n int) *time.Duration {
@@ -33,6 +35,15 @@ func TestValidateNamesTheKey(t *testing.T) {
 		{`family: "ip5"`, lab.Scenario{Family: "ip5"}},
 		{`a.nat: "cone" is not a kind of NAT`, lab.Scenario{A: lab.Site{NAT: "cone"}}},
 		{"b.nat: linux translates IPv4 only; with family ip6 use none or firewall", lab.Scenario{Family: lab.IP6, A: lab.Site{NAT: "none"}}},
+		{"a.nat: eim translates IPv4 only", lab.Scenario{Family: lab.IP6, A: lab.Site{NAT: "none+eim+firewall"}, B: lab.Site{NAT: "none"}}},
+		{"a.nat: eim,offset=5: offset: allocation preserving does not use it", lab.Scenario{A: lab.Site{NAT: "eim,offset=5"}}},
+		{"a.subscribers: 5 is not between 0 and 4", lab.Scenario{A: lab.Site{Subscribers: 5}}},
+		{"a.subscribers: -1 is not between", lab.Scenario{A: lab.Site{Subscribers: -1}}},
+		{"b.addresses: 33 is not between 0 and 32", lab.Scenario{B: lab.Site{NAT: "cgn", Addresses: 33}}},
+		{"b.addresses: only a model NAT that translates addresses and ports has several, not linux", lab.Scenario{B: lab.Site{NAT: "cgn+linux", Addresses: 2}}},
+		{"b.addresses: only a model NAT", lab.Scenario{B: lab.Site{NAT: "model:linux-eim", Addresses: 2}}},
+		{"b.cross-traffic: -1 SYNs a second are not between 0 and 100000", lab.Scenario{B: lab.Site{NAT: "cgn", CrossTraffic: -1}}},
+		{"b.cross-traffic: NaN SYNs", lab.Scenario{B: lab.Site{NAT: "cgn", CrossTraffic: math.NaN()}}},
 		{"link.delay: a delay of -1ms is negative", lab.Scenario{Link: lab.Link{Delay: *ms(-1)}}},
 		{"link.ab: a delay of 11s is longer than 10s", lab.Scenario{Link: lab.Link{AB: ms(11000)}}},
 		{"link.ba: a delay of -1ms is negative", lab.Scenario{Link: lab.Link{BA: ms(-1)}}},
@@ -80,14 +91,16 @@ func TestDelays(t *testing.T) {
 }
 
 func TestKinds(t *testing.T) {
+	seen := map[string]bool{}
 	for _, k := range lab.Kinds() {
-		got, err := lab.ParseKind(k.Name)
-		if err != nil || got.Name != k.Name {
-			t.Errorf("ParseKind(%q) = %v, %v", k.Name, got, err)
+		c, err := lab.ParseNAT(k.Name)
+		if err != nil || len(c) != 1 || c[0].Behaviour != k.Behaviour || (c[0].Kernel == k.Name) != k.Kernel || c.Translates() != k.Translates() {
+			t.Errorf("ParseNAT(%q) = %+v, %v", k.Name, c, err)
 		}
-		if k.Mapping == "" || k.Filtering == "" || k.Allocation == "" || k.Unsolicited == "" || k.About == "" {
-			t.Errorf("%s: a word is missing: %+v", k.Name, k)
+		if k.Mapping == "" || k.Filtering == "" || k.Allocation == "" || k.Unsolicited == "" || k.About == "" || seen[k.Name] {
+			t.Errorf("%s: a word is missing, or it is here twice: %+v", k.Name, k)
 		}
+		seen[k.Name] = true
 		for _, family := range []string{lab.IP4, lab.IP6} {
 			s := lab.Scenario{Family: family, A: lab.Site{NAT: k.Name}, B: lab.Site{NAT: k.Name}}
 			if ok := s.Validate() == nil; ok != slices.Contains(k.Families, family) {
@@ -98,16 +111,44 @@ func TestKinds(t *testing.T) {
 			t.Errorf("%s translates IPv6", k.Name)
 		}
 	}
-	// What a caller does to the list stays with the caller.
-	lab.Kinds()[0].Families[0] = "spoiled"
-	if lab.Kinds()[0].Families[0] == "spoiled" {
-		t.Error("Kinds gives its own list away")
+	if first := lab.Kinds()[0]; first.Name != lab.NATLinux || !first.Kernel {
+		t.Errorf("the first kind is %s", first.Name)
 	}
-	if k, err := lab.ParseKind(""); err != nil || k.Name != lab.NATLinux {
-		t.Errorf("the default kind is %v, %v", k.Name, err)
+	for _, p := range nat.Presets() {
+		if !seen[p.Name] {
+			t.Errorf("preset %s is not listed", p.Name)
+		}
 	}
-	if _, err := lab.ParseKind("symmetric"); err == nil || !strings.Contains(err.Error(), "linux-eim-apdf") {
-		t.Errorf("an unknown kind's error does not list the known: %v", err)
+}
+
+// What the kinds of the kernel are in the words of the RFCs, as docs/scenario.md has it.
+func TestKindWords(t *testing.T) {
+	const dependent = "address and port-dependent"
+	want := map[string][4]string{
+		lab.NATLinux:       {dependent, dependent, "port preserving, overloaded", "dropped"},
+		lab.NATLinuxRST:    {dependent, dependent, "port preserving, overloaded", "answered with RST"},
+		lab.NATLinuxICMP:   {dependent, dependent, "port preserving, overloaded", "answered with ICMP administratively prohibited"},
+		lab.NATLinuxRandom: {dependent, dependent, "random, overloaded", "dropped"},
+		lab.NATLinuxEIM:    {"endpoint-independent", "endpoint-independent", "port preserving", "passed to the host"},
+		lab.NATLinuxAPDF:   {"endpoint-independent", dependent, "port preserving", "dropped"},
+		lab.NATNone:        {"no translation", "none", "no translation", "passed to the host"},
+		lab.NATFirewall:    {"no translation", dependent, "no translation", "dropped"},
+		"sequential-2":     {dependent, dependent, "sequential +2", "dropped"},
+		"offset":           {"endpoint-independent", dependent, "internal port +1000", "dropped"},
+		"cgn":              {"endpoint-independent", dependent, "blocks of 512, overloaded", "dropped"},
+		"six-seconds":      {"endpoint-independent", dependent, "port preserving", "answered with ICMP after 6s"},
+		"pf":               {dependent, dependent, "random, 50001-65535, overloaded", "dropped"},
+		"adm":              {"address-dependent", "address-dependent", "port preserving", "dropped"},
+		"per-connection":   {"per connection", dependent, "random", "dropped"},
+	}
+	for _, k := range lab.Kinds() {
+		if w, ok := want[k.Name]; ok && w != [4]string{k.Mapping, k.Filtering, k.Allocation, k.Unsolicited} {
+			t.Errorf("%s: %q %q %q %q, want %q", k.Name, k.Mapping, k.Filtering, k.Allocation, k.Unsolicited, w)
+		}
+		delete(want, k.Name)
+	}
+	if len(want) > 0 {
+		t.Errorf("not listed: %v", want)
 	}
 }
 

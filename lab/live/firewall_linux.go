@@ -27,7 +27,7 @@ type ruleset struct {
 
 // install makes the rules of the site's kind. lan and wan are indices of interfaces.
 func install(site *sitePlan, v6 bool, lan, wan int) error {
-	if site.kind.Name == lab.NATNone {
+	if site.kind.Kernel == lab.NATNone {
 		return nil
 	}
 	c, err := nftables.New()
@@ -39,7 +39,7 @@ func install(site *sitePlan, v6 bool, lan, wan int) error {
 		family = nftables.TableFamilyIPv6
 	}
 	r := &ruleset{c: c, t: c.AddTable(&nftables.Table{Family: family, Name: tableName}), lan: uint32(lan), wan: uint32(wan)}
-	switch site.kind.Name {
+	switch site.kind.Kernel {
 	case lab.NATLinux:
 		r.input()
 		r.forward(true)
@@ -67,10 +67,10 @@ func install(site *sitePlan, v6 bool, lan, wan int) error {
 	case lab.NATFirewall:
 		r.forward(true)
 	default:
-		return fmt.Errorf("no rules for NAT kind %q", site.kind.Name)
+		return fmt.Errorf("no rules for NAT kind %q", site.kind.Kernel)
 	}
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("install the nftables rules of %q: %w", site.kind.Name, err)
+		return fmt.Errorf("install the nftables rules of %q: %w", site.kind.Kernel, err)
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ func TestManyBuildsLeaveNothing(t *testing.T) {
 		if i == 1 { // the first one may open what the runtime keeps, its poller for one
 			fds, goroutines, ns = traces(t)
 		}
-		s := both(lab.Kinds()[i%len(lab.Kinds())].Name, time.Duration(i%2)*time.Millisecond)
+		s := both(kernelKinds()[i%len(kernelKinds())].Name, time.Duration(i%2)*time.Millisecond)
 		if s.A.NAT == lab.NATFirewall {
 			s.Family = lab.IP6
 		}

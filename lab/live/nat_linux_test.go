@@ -185,7 +185,7 @@ func TestMappingAndAllocation(t *testing.T) {
 	if !testenv.Isolate(t) {
 		return
 	}
-	for _, k := range lab.Kinds() {
+	for _, k := range kernelKinds() {
 		t.Run(k.Name, func(t *testing.T) {
 			l := mustBuild(t, lab.Scenario{A: lab.Site{NAT: k.Name}, B: lab.Site{NAT: lab.NATFirewall}, Link: lab.Link{Delay: time.Millisecond}})
 			external := map[uint16]int{}

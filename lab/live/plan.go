@@ -1,6 +1,7 @@
 package live
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -44,7 +45,7 @@ type cable struct{ a, b [2]int }
 
 // sitePlan is what the NAT of a site has to know.
 type sitePlan struct {
-	kind     lab.Kind
+	kind     lab.Box
 	host     netip.Addr // the host's own address
 	public   netip.Addr // what the others see
 	nat      int        // index of the NAT's node
@@ -121,9 +122,13 @@ func newPlan(s *lab.Scenario) (*plan, error) {
 		nat            string
 		host, box, isp int
 	}{{s.A.NAT, hostA, natA, ispA}, {s.B.NAT, hostB, natB, ispB}} {
-		kind, err := lab.ParseKind(site.nat)
+		chain, err := lab.ParseNAT(site.nat)
 		if err != nil {
 			return nil, err
+		}
+		kind := chain[0]
+		if len(chain) > 1 || kind.Kernel == "" {
+			return nil, fmt.Errorf("%w: %s: only the kinds of this kernel can be built", lab.ErrScenario, chain)
 		}
 		a := sites[i]
 		inside, host, inner := a.public, a.publHost, a.publNAT
@@ -135,7 +140,7 @@ func newPlan(s *lab.Scenario) (*plan, error) {
 		p.connect(a.wan, site.box, wanPort, a.wanNAT, site.isp, custPort, a.wanISP)
 		p.route(site.host, "", inner)
 		p.route(site.box, "", a.wanISP)
-		switch kind.Name {
+		switch kind.Kernel {
 		case lab.NATNone, lab.NATFirewall:
 			sp.public = sp.host
 			p.route(site.isp, inside, a.wanNAT)
