@@ -3,12 +3,9 @@ package sim
 import (
 	"errors"
 	"fmt"
-	"net/netip"
-	"runtime"
 	"time"
 
 	"github.com/synpunch/synpunch/lab"
-	"github.com/synpunch/synpunch/nat"
 	"github.com/synpunch/synpunch/timing"
 )
 
@@ -25,39 +22,19 @@ const (
 	DefaultTimeout = 10 * time.Second
 	// MaxTime bounds each time of a Config.
 	MaxTime = time.Hour
+	// MaxPorts is the largest Side.RemotePorts, that of a live attempt.
+	MaxPorts = 64
+	// MaxObservations is the largest Side.Observations.
+	MaxObservations = 64
 )
-
-// Engine names what a host runs.
-type Engine string
-
-// The engines.
-const (
-	Repair     Engine = "repair"      // rawtcp.Handshake, which outlives resets and ICMP errors
-	Connect    Engine = "connect"     // connect() on Linux, which does not
-	ConnectOld Engine = "connect-old" // the same on Linux from before mid-2024 (commit 23e89e8ee7be)
-)
-
-// Engines lists the engines from the best to the worst.
-func Engines() []Engine { return []Engine{Repair, Connect, ConnectOld} }
-
-// ParseEngine reads an engine's name; "" is Repair.
-func ParseEngine(s string) (Engine, error) {
-	if s == "" {
-		return Repair, nil
-	}
-	for _, e := range Engines() {
-		if s == string(e) {
-			return e, nil
-		}
-	}
-	return "", fmt.Errorf("%w: %q is not an engine: want repair, connect or connect-old", ErrConfig, s)
-}
 
 // Config says what to simulate. The zero value is a thousand attempts with the
 // engine repair through two linux NATs joined without delay.
 type Config struct {
-	// Scenario is what the packets travel through. The kind of NAT of a site
-	// is any text that nat.Parse reads; "" is linux.
+	// Scenario is what the packets travel through. Of its NATs the model is
+	// taken, whether or not a text begins with lab.Model. A site with several
+	// subscribers, or whose peer has several, has several flows at once: see
+	// Trial.Others.
 	Scenario lab.Scenario
 	A, B     Side
 
@@ -77,56 +54,36 @@ type Config struct {
 	// Record gets every trial, in the order of their numbers, on the goroutine
 	// that called Run. The Trial is valid during the call only. It may be nil.
 	Record func(*Trial)
-	// Packet gets the packets of trial 0 in the order of time, on another
-	// goroutine than Run's. It may be nil.
-	Packet func(Packet)
+	// Packet gets the packets of the trial number PacketTrial in the order of
+	// time, on another goroutine than Run's. It may be nil.
+	Packet      func(Packet)
+	PacketTrial int
 }
 
-// Side is one host and its way to its NAT.
+// Side is one host, what it does, and its way to its NAT.
 type Side struct {
-	Engine  Engine        // "": Repair
-	Retries int           // SYNs sent because of an RST or ICMP error; 0: as live (repair 64, connect none); negative: none
-	Access  time.Duration // from the host to its NAT, each way
+	Engine   Engine        // "": Repair
+	Strategy Strategy      // "": Cross
+	TTL      uint8         // Cross: of our SYNs, 0: 64; Prime: of the priming SYN, 0: PrimeTTL
+	Retries  int           // SYNs sent because of an RST or ICMP error; 0: as live (repair and park 64, connect none); negative: none
+	Access   time.Duration // from the host to its NAT, each way
+
+	// Observations is how often a third party sees the host's public endpoint
+	// before the attempt, for the peer to aim at: each time a SYN to another
+	// address from the port of the attempt, the first a second before the first
+	// instant. 0: once if the NAT does not preserve ports, else not at all, and the peer
+	// takes the local port; negative: not at all.
+	//
+	// What the peer aims at is the best guess of package nat/predict from all
+	// observations. From a single one that is the port observed.
+	Observations int
+	// RemotePorts is at how many of the peer's likeliest ports this side sends
+	// a SYN at the instant; 0: 1. More than one needs the engine Repair.
+	RemotePorts int
+	// LearnPort takes the port that a SYN from the peer's address comes from as the
+	// peer's. It needs the engine Repair.
+	LearnPort bool
 }
-
-// setup is a checked Config with its defaults filled in.
-type setup struct {
-	Config
-	ab, ba time.Duration
-	sites  [2]site
-}
-
-// site is one host and its NAT, worked out.
-type site struct {
-	Side
-	behaviour nat.Behaviour
-	config    nat.Config
-	local     netip.AddrPort
-	public    netip.Addr
-	asks      bool // for its public port, because the NAT does not preserve it
-}
-
-// The ports of the hosts, as in lab/live.
-const (
-	portA = 40000
-	portB = 50000
-)
-
-// addresses of a site, as in lab/live: RFC 5737, RFC 1918, RFC 3849.
-type addresses struct{ private, gateway, wan, oneToOne, public, publicGateway string }
-
-var (
-	sites4 = [2]addresses{
-		{"10.0.1.2", "10.0.1.1", "198.51.100.2", "198.51.100.10", "198.51.100.130", "198.51.100.129"},
-		{"10.0.2.2", "10.0.2.1", "203.0.113.2", "203.0.113.10", "203.0.113.130", "203.0.113.129"},
-	}
-	sites6 = [2]addresses{
-		{public: "2001:db8:a:1::2", publicGateway: "2001:db8:a:1::1", wan: "2001:db8:a::2"},
-		{public: "2001:db8:b:1::2", publicGateway: "2001:db8:b:1::1", wan: "2001:db8:b::2"},
-	}
-	// observer is the third party that tells a host its public endpoint.
-	observer = netip.MustParseAddrPort("192.0.2.53:3478")
-)
 
 // Validate checks the configuration as Run does.
 func (c *Config) Validate() error {
@@ -134,8 +91,8 @@ func (c *Config) Validate() error {
 	return err
 }
 
-func (c *Config) prepare() (*setup, error) {
-	s := &setup{Config: *c}
+// check lists what is wrong apart from the scenario.
+func (c *Config) check() []error {
 	var errs []error
 	fail := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%w: "+format, append([]any{ErrConfig}, args...)...))
@@ -153,32 +110,50 @@ func (c *Config) prepare() (*setup, error) {
 			fail("%s: %v is longer than %v", d.name, d.d, MaxTime)
 		}
 	}
-	if c.Trials < 0 {
-		fail("%d trials: want 1 or more", c.Trials)
-	}
-	if c.Workers < 0 {
-		fail("%d workers: want 1 or more", c.Workers)
-	}
-	set(&s.Timeout, DefaultTimeout)
-	set(&s.Trials, DefaultTrials)
-	set(&s.Workers, runtime.GOMAXPROCS(0))
-
-	plain := c.Scenario // without the NATs, which are not lab's to judge
-	plain.A.NAT, plain.B.NAT = lab.NATNone, lab.NATNone
-	if err := plain.Validate(); err != nil {
-		errs = append(errs, err)
-	}
-	s.ab, s.ba = plain.Link.Delays()
-	for i, side := range []struct {
-		key  string
-		kind string
-		Side
-	}{{"a", c.Scenario.A.NAT, c.A}, {"b", c.Scenario.B.NAT, c.B}} {
-		if err := s.sites[i].prepare(i, side.kind, side.Side, c.Scenario.Family == lab.IP6); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", side.key, err))
+	for _, n := range []struct {
+		n    int
+		what string
+	}{{c.Trials, "trials"}, {c.Workers, "workers"}} {
+		if n.n < 0 {
+			fail("%d %s: want 1 or more", n.n, n.what)
 		}
 	}
-	return s, errors.Join(errs...)
+	if c.PacketTrial < 0 || c.PacketTrial > 0 && c.PacketTrial >= max(c.Trials, 1) && (c.Trials > 0 || c.PacketTrial >= DefaultTrials) {
+		fail("packets of trial %d: there is no such trial", c.PacketTrial)
+	}
+	return errs
+}
+
+// withDefaults checks a side and fills in what is zero.
+func (s Side) withDefaults() (Side, error) {
+	var err error
+	if s.Engine, err = ParseEngine(string(s.Engine)); err != nil {
+		return s, err
+	}
+	if s.Strategy, err = ParseStrategy(string(s.Strategy)); err != nil {
+		return s, err
+	}
+	switch {
+	case s.Observations > MaxObservations:
+		return s, fmt.Errorf("%w: %d observations: want %d or fewer", ErrConfig, s.Observations, MaxObservations)
+	case s.RemotePorts < 0 || s.RemotePorts > MaxPorts:
+		return s, fmt.Errorf("%w: %d remote ports: want 1 to %d", ErrConfig, s.RemotePorts, MaxPorts)
+	case s.Engine != Repair && s.RemotePorts > 1:
+		return s, fmt.Errorf("%w: %d remote ports: only the engine repair tries several, not %s", ErrConfig, s.RemotePorts, s.Engine)
+	case s.Engine != Repair && s.LearnPort:
+		return s, fmt.Errorf("%w: only the engine repair learns the peer's port, not %s", ErrConfig, s.Engine)
+	case s.Strategy == Prime && s.TTL == 1:
+		return s, fmt.Errorf("%w: TTL 1 ends at the first NAT, before it makes a mapping: want 2 or more to prime", ErrConfig)
+	}
+	set(&s.RemotePorts, 1)
+	if s.Strategy == Prime {
+		set(&s.TTL, PrimeTTL)
+	}
+	if s.Retries == 0 && s.Engine.guarded() {
+		s.Retries = DefaultRetries
+	}
+	s.Retries = max(s.Retries, 0)
+	return s, nil
 }
 
 func set[T comparable](p *T, value T) {
@@ -186,47 +161,4 @@ func set[T comparable](p *T, value T) {
 	if *p == zero {
 		*p = value
 	}
-}
-
-// prepare works a site out.
-func (s *site) prepare(i int, kind string, side Side, v6 bool) error {
-	engine, err := ParseEngine(string(side.Engine))
-	if err != nil {
-		return err
-	}
-	s.Side = side
-	s.Engine = engine
-	if kind == "" {
-		kind = lab.NATLinux
-	}
-	if s.behaviour, err = nat.Parse(kind); err != nil {
-		return err
-	}
-	translation := s.behaviour.Translation
-	if v6 && translation != nat.None {
-		return fmt.Errorf("%w: nat: %s translates IPv4 only; with family ip6 use firewall or none", lab.ErrScenario, kind)
-	}
-	a, port := sites4[i], []uint16{portA, portB}[i]
-	if v6 {
-		a = sites6[i]
-	}
-	host, gateway := a.public, a.publicGateway
-	s.config.Outer = []netip.Addr{netip.MustParseAddr(a.wan)}
-	switch translation {
-	case nat.NAPT:
-		host, gateway = a.private, a.gateway
-		s.public = netip.MustParseAddr(a.wan)
-		s.config.Public = []netip.Addr{s.public}
-		s.asks = s.behaviour.Allocation != nat.Preserving
-	case nat.OneToOne:
-		host, gateway = a.private, a.gateway
-		s.public = netip.MustParseAddr(a.oneToOne)
-		s.config.Public = []netip.Addr{s.public}
-		s.config.Hosts = []netip.Addr{netip.MustParseAddr(host)}
-	default:
-		s.public = netip.MustParseAddr(host)
-	}
-	s.config.Gateway = []netip.Addr{netip.MustParseAddr(gateway)}
-	s.local = netip.AddrPortFrom(netip.MustParseAddr(host), port)
-	return nil
 }

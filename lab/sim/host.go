@@ -6,10 +6,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/synpunch/synpunch/lab"
 	"github.com/synpunch/synpunch/rawtcp"
 )
 
-// engine is what a host runs: a rawtcp.Handshake or a stock TCP.
+// engine is what a host runs: rawtcp's handshake or a stock TCP.
 type engine interface {
 	Start(now time.Time, out []rawtcp.Segment) []rawtcp.Segment
 	Receive(now time.Time, s *rawtcp.Segment, out []rawtcp.Segment) []rawtcp.Segment
@@ -26,48 +27,106 @@ var (
 	_ engine = (*stock)(nil)
 )
 
-// host is one end.
+// host is one end of one flow.
 type host struct {
-	side          uint8
-	site          *site
-	local, remote netip.AddrPort
-	engine        engine
-	handshake     *rawtcp.Handshake
-	stock         stock
+	n    uint16
+	side uint8
+	box  uint16 // that it is behind
+	site *site
+	end  *end
 
-	started bool
+	remote    netip.AddrPort
+	engine    engine
+	handshake *rawtcp.Handshake
+	stock     stock
+	isn       uint32 // of a kernel socket, at clockZero
+	tsBase    uint32 // likewise
+	syn       rawtcp.Segment
+	early     []arrival // repair: what came before the instant
+
+	observed []netip.AddrPort // its public endpoint as a third party saw it
+	syns     []lab.Passage    // that left the outermost NAT
+
+	open    bool // a socket, if the host has one, sees what comes
+	started bool // the instant has passed
 	over    bool // the attempt has failed; the port is free again
-	end     End
+	res     End
 	gen     uint32 // of the timer
 	timer   int64  // when it goes off; never: not set
-	expire  int64  // when a stock attempt is given up
+	expire  int64  // when the attempt of a kernel socket is given up
 }
 
-// stubborn reports whether the host runs a rawtcp.Handshake behind a guard,
-// which keeps the kernel from answering.
-func (h *host) stubborn() bool { return h.site.Engine == Repair }
+// arrival is a packet and when it came.
+type arrival struct {
+	at   int64
+	data []byte
+}
 
-// prepare makes the host ready for a trial.
-func (w *world) prepare(h *host, remote netip.AddrPort) error {
-	*h = host{side: h.side, site: h.site, local: h.site.local, remote: remote, handshake: h.handshake, timer: never}
-	if !h.stubborn() {
+// kernel reports whether the host's flow is a kernel socket from the beginning.
+func (h *host) kernel() bool { return h.site.Engine != Repair }
+
+// prepare makes the host ready for a trial, after observe.
+func (w *world) prepare(h *host, instants [2]int64) error {
+	instant := instants[h.side]
+	aim, ports := w.aim(h, instants)
+	*h = host{
+		n: h.n, side: h.side, box: h.box, site: h.site, end: h.end, handshake: h.handshake,
+		remote: netip.AddrPortFrom(aim, ports[0]), timer: never,
+		early: h.early[:0], observed: h.observed, syns: h.syns[:0],
+	}
+	primes := h.site.Strategy == Prime
+	if primes {
+		w.q.push(event{at: instant - int64(PrimeLead), kind: primeAt, who: h.n})
+	}
+	if h.site.Engine == Park {
+		if !primes {
+			w.q.push(event{at: instant - int64(armLead), kind: armAt, who: h.n})
+		}
+		w.q.push(event{at: instant - int64(openLead), kind: openAt, who: h.n})
+	}
+	w.q.push(event{at: instant, kind: start, who: h.n})
+	if h.kernel() {
 		h.engine = &h.stock
-		w.freshStock(h)
+		h.isn, h.tsBase = w.rng.Uint32(), w.rng.Uint32()
 		return nil
 	}
 	cfg := rawtcp.HandshakeConfig{
-		Local: h.local, Remote: remote, ISN: w.isn(), TSBase: w.rng.Uint32(), WScale: stockWScale,
-		Timeout: w.set.Timeout, Retries: h.site.Retries,
+		Local: h.end.local, Remote: h.remote, ISN: w.isn(), TSBase: w.rng.Uint32(), WScale: stockWScale,
+		Timeout: w.set.Timeout, Retries: retries(h.site.Retries),
+	}
+	if !primes {
+		cfg.TTL = h.site.TTL
 	}
 	h.engine = h.handshake
 	return h.handshake.Reset(cfg)
 }
 
-// freshStock is a new socket for another connect().
-func (w *world) freshStock(h *host) {
+// retries is a number of retries as rawtcp.HandshakeConfig has it.
+func retries(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
+// clockZero is before everything that happens in a trial.
+const clockZero = -int64(2 * MaxTime)
+
+// freshSocket is a socket for a connect() now. As in Linux its ISN grows by one in 64 ns
+// (secure_tcp_seq) and its timestamp by one in a millisecond, whatever became of the
+// sockets before it.
+func (w *world) freshSocket(h *host) {
+	since := uint64(w.now - clockZero)
+	isn := rawtcp.Seq(h.isn + uint32(since>>6))
+	if isn+1 <= 1 { // a kernel takes neither 0 nor the number before it
+		isn += 2
+	}
 	h.stock = stock{
-		local: h.local, remote: h.remote, isn: w.isn(), tsBase: w.rng.Uint32(), old: h.site.Engine == ConnectOld,
-		syns: h.stock.syns, retransmissions: h.stock.retransmissions,
+		local: h.end.local, remote: h.remote, isn: isn, tsBase: h.tsBase + uint32(since/uint64(time.Millisecond)),
+		old: h.site.Engine == ConnectOld, syns: h.stock.syns, retransmissions: h.stock.retransmissions,
+	}
+	if h.site.Engine != Park && h.site.Strategy == Cross {
+		h.stock.ttl = h.site.TTL
 	}
 }
 
@@ -81,40 +140,115 @@ func (w *world) isn() rawtcp.Seq {
 	}
 }
 
+// act does what the host has planned.
+func (w *world) act(h *host, what what) {
+	switch what {
+	case primeAt:
+		w.prime(h)
+	case armAt:
+		w.park(h)
+	case openAt:
+		h.open = true
+	case start:
+		w.fire(h)
+	}
+}
+
+// prime sends a SYN with a low TTL. Of the engine connect it is that of a socket which is closed
+// at once, so that the real one has another ISN.
+func (w *world) prime(h *host) {
+	switch h.site.Engine {
+	case Repair:
+		h.syn = h.handshake.SYN()
+	case Park:
+		w.park(h)
+	default:
+		w.freshSocket(h)
+		h.syn = h.engine.Start(w.time(), w.segments[:0])[0]
+		h.stock.rtoAt = time.Time{}
+	}
+	syn := h.syn
+	syn.TTL = h.site.TTL
+	h.res.SYNs++
+	w.send(h, append(w.segments[:0], syn))
+	if h.kernel() {
+		h.stock.syns = 0 // counted above
+	}
+}
+
+// park makes a socket in SYN-SENT whose SYN does not leave the host.
+func (w *world) park(h *host) {
+	w.freshSocket(h)
+	h.syn = h.engine.Start(w.time(), w.segments[:0])[0]
+	h.stock.syns-- // it has not left
+	w.setTimer(h)
+}
+
 // fire is the host's instant.
 func (w *world) fire(h *host) {
-	h.started = true
+	h.started, h.open = true, true
 	h.expire = w.now + int64(w.set.Timeout)
+	switch h.site.Engine {
+	case Park:
+		w.copySYN(h)
+	case Repair:
+		w.emit(h, h.engine.Start(w.time(), w.segments[:0]))
+		for _, a := range h.early {
+			if rawtcp.ParseInto(&w.incoming, a.data) == nil {
+				w.emit(h, h.engine.Receive(Epoch.Add(time.Duration(a.at)), &w.incoming, w.segments[:0]))
+			}
+		}
+	default:
+		w.connect(h)
+	}
+}
+
+func (w *world) connect(h *host) {
+	w.freshSocket(h)
 	w.emit(h, h.engine.Start(w.time(), w.segments[:0]))
+}
+
+// copySYN sends a copy of the SYN of the parked socket.
+func (w *world) copySYN(h *host) {
+	syn := h.syn
+	if h.site.Strategy == Cross {
+		syn.TTL = h.site.TTL
+	}
+	h.res.SYNs++
+	w.emit(h, append(w.segments[:0], syn))
 }
 
 // take gives a host a packet.
 func (w *world) take(h *host, data []byte) {
 	if !isTCP(data) {
 		e, err := rawtcp.ParseICMP(data)
-		if err != nil || !h.started || h.over {
+		if err != nil || h.over || e.Src != h.end.local || e.Dst != h.remote {
 			return
 		}
-		h.end.ICMPs++
-		w.emit(h, h.engine.ReceiveICMP(w.time(), &e, w.segments[:0]))
+		h.res.ICMPs++
+		// What comes before the instant about a priming SYN finds no socket.
+		if h.open && h.engine.State() != rawtcp.Closed {
+			w.emit(h, h.engine.ReceiveICMP(w.time(), &e, w.segments[:0]))
+		}
 		return
 	}
 	s := &w.incoming
 	if rawtcp.ParseInto(s, data) != nil {
 		return
 	}
-	mine := s.Src == h.remote && s.Dst == h.local
-	if !mine || !h.started || h.over {
-		// The guard is silent; a kernel without a socket for the segment is not.
-		if !h.stubborn() {
-			w.send(h, refuse(s, w.segments[:0]))
-		}
-		return
+	mine := s.Src == h.remote && s.Dst == h.end.local && !h.over
+	if mine && s.Flags&rawtcp.RST != 0 {
+		h.res.RSTs++
 	}
-	if s.Flags&rawtcp.RST != 0 {
-		h.end.RSTs++
+	switch {
+	case mine && h.open:
+		w.emit(h, h.engine.Receive(w.time(), s, w.segments[:0]))
+	case mine && h.site.Engine == Repair:
+		h.early = append(h.early, arrival{w.now, data}) // answered at the instant
+	case h.site.Engine.guarded() && !h.settled():
+	default: // a kernel that has no socket for it
+		w.send(h, refuse(s, w.segments[:0]))
 	}
-	w.emit(h, h.engine.Receive(w.time(), s, w.segments[:0]))
 }
 
 // tick is the host's timer.
@@ -123,8 +257,8 @@ func (w *world) tick(h *host) {
 	if h.over {
 		return
 	}
-	if !h.stubborn() && w.now >= h.expire && h.engine.State() != rawtcp.Established {
-		h.over, h.end.Outcome = true, Timeout
+	if h.kernel() && h.started && w.now >= h.expire && h.engine.State() != rawtcp.Established {
+		h.over, h.res.Outcome = true, Timeout
 		return
 	}
 	w.emit(h, h.engine.Tick(w.time(), w.segments[:0]))
@@ -136,16 +270,20 @@ func (w *world) emit(h *host, out []rawtcp.Segment) {
 	w.send(h, out)
 	switch h.engine.State() {
 	case rawtcp.Established:
-		if h.end.Outcome != Established {
-			h.end.Outcome, h.end.Established = Established, time.Duration(w.now)
+		if h.res.Outcome != Established {
+			h.res.Outcome, h.res.Established = Established, time.Duration(w.now)
 		}
 	case rawtcp.Failed:
-		h.end.Outcome = outcomeOf(h.engine.Err())
-		if !h.stubborn() && h.end.Outcome != Timeout && h.end.Resends < h.site.Retries && w.now < h.expire {
-			// connect() once more, on the same port.
-			h.end.Resends++
-			w.freshStock(h)
-			w.emit(h, h.engine.Start(w.time(), w.segments[:0]))
+		h.res.Outcome = outcomeOf(h.engine.Err())
+		if h.kernel() && h.res.Outcome != Timeout && h.res.Resends < h.site.Retries && h.started && w.now < h.expire {
+			// The answer killed the socket: another one, on the same port, at once.
+			h.res.Resends++
+			if h.site.Engine == Park {
+				w.park(h)
+				w.copySYN(h)
+			} else {
+				w.connect(h)
+			}
 			return
 		}
 		h.over = true
@@ -159,7 +297,7 @@ func (w *world) setTimer(h *host) {
 	if d, ok := h.engine.Deadline(); ok && !h.over {
 		at = int64(d.Sub(Epoch))
 	}
-	if !h.stubborn() && !h.over && h.engine.State() != rawtcp.Established && h.expire < at {
+	if h.kernel() && h.started && !h.over && h.engine.State() != rawtcp.Established && h.expire < at {
 		at = h.expire
 	}
 	if at == h.timer {
@@ -168,7 +306,7 @@ func (w *world) setTimer(h *host) {
 	h.gen++
 	h.timer = at
 	if at != never {
-		w.q.push(event{at: at, kind: hostTimer, who: h.side, gen: h.gen})
+		w.q.push(event{at: at, kind: hostTimer, who: h.n, gen: h.gen})
 	}
 }
 
@@ -184,17 +322,20 @@ func outcomeOf(err error) Outcome {
 }
 
 // settled reports whether nothing but a packet changes the host any more.
-func (h *host) settled() bool { return h.over || h.end.Outcome == Established }
+func (h *host) settled() bool { return h.over || h.res.Outcome == Established }
 
-// finish fills in the counters.
+// finish fills in the rest of the result.
 func (h *host) finish() End {
-	e := h.end
+	e := h.res
+	e.Local, e.Remote = h.end.local, h.remote
 	e.Simultaneous = h.engine.Simultaneous()
-	if h.stubborn() {
-		n := h.handshake.Counters()
-		e.SYNs, e.Retransmitted, e.Resends = n.SYNs, n.Retransmissions, n.Resends
-	} else {
-		e.SYNs, e.Retransmitted = h.stock.syns, h.stock.retransmissions
+	if h.kernel() {
+		e.SYNs += h.stock.syns
+		e.Retransmitted = h.stock.retransmissions
+		return e
 	}
+	n := h.handshake.Counters()
+	e.SYNs += n.SYNs
+	e.Retransmitted, e.Resends = n.Retransmissions, n.Resends
 	return e
 }

@@ -10,7 +10,7 @@ import (
 
 // way is one direction of the link.
 type way struct {
-	to     uint8 // side of the NAT at its end
+	to     uint8 // side of the provider at its end
 	delay  time.Duration
 	faults map[int]lab.Fault // by packet number
 
@@ -44,14 +44,14 @@ func (l *way) reset() {
 	l.tcp, l.last, l.held = 0, math.MinInt64, l.held[:0]
 }
 
-// travel puts a packet that has left a NAT on its way to the other.
-func (w *world) travel(l *way, data []byte, syn int32) {
+// travel puts a packet that has left a provider on its way to the other.
+func (w *world) travel(l *way, data []byte, from uint16, syn int32) {
 	at := w.now + int64(l.delay)
 	if j := w.set.Jitter; j > 0 {
 		at += w.rng.Int64N(int64(j))
 	}
 	at = max(at, l.last)
-	e := event{at: at, kind: fromLink, who: l.to, data: data, syn: syn}
+	e := event{at: at, kind: fromLink, who: uint16(l.to), from: from, data: data, syn: syn}
 	if !isTCP(data) {
 		l.last = at
 		w.post(e)
@@ -66,7 +66,7 @@ func (w *world) travel(l *way, data []byte, syn int32) {
 		h := heldPacket{event: e, after: l.tcp + max(f.Behind, 1), limit: at + int64(lab.ReorderLimit)}
 		l.held = append(l.held, h)
 		w.moving++
-		w.q.push(event{at: h.limit, kind: letGo, who: l.to})
+		w.q.push(event{at: h.limit, kind: letGo, who: uint16(l.to)})
 		return
 	case lab.Duplicate:
 		l.last = at
@@ -107,24 +107,4 @@ func (w *world) expire(l *way) {
 		w.post(h.event)
 		return true
 	})
-}
-
-const protoTCP = 6
-
-func isTCP(ip []byte) bool {
-	if ip[0]>>4 == 4 {
-		return ip[9] == protoTCP
-	}
-	return ip[6] == protoTCP
-}
-
-// isSYN reports whether a packet is a bare SYN. Nothing in this world has IP
-// options or extension headers.
-func isSYN(ip []byte) bool {
-	flags := 20 + 13
-	if ip[0]>>4 == 6 {
-		flags = 40 + 13
-	}
-	const fin, syn, rst, ack = 1, 2, 4, 16
-	return isTCP(ip) && len(ip) > flags && ip[flags]&(fin|syn|rst|ack) == syn
 }

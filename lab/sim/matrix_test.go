@@ -100,7 +100,7 @@ func TestMissedWindow(t *testing.T) {
 			cfg := sim.Config{Scenario: pair(lab.NATLinuxRST, lab.NATLinuxRST), Skew: skew, Trials: 50}
 			cfg.A, cfg.B = engines(e, e)
 			list, res := run(t, cfg)
-			if e == sim.Repair {
+			if e == sim.Repair || e == sim.Park {
 				if res.Connected.Count != 50 || res.A.RSTs+res.B.RSTs == 0 {
 					t.Errorf("skew %v, %s: %+v", skew, e, list[0])
 				}

@@ -12,13 +12,18 @@ const never int64 = math.MaxInt64
 type what uint8
 
 const (
-	fromLink  what = iota // a packet reaches a NAT from outside
-	letGo                 // the link lets a reordered packet go
-	toHost                // a packet reaches a host
-	fromHost              // a packet reaches a NAT from inside
-	natTimer              // a NAT has something to send
-	start                 // a host's instant
-	hostTimer             // a host has something to do
+	fromLink    what = iota // a packet reaches a provider from the link
+	fromOutside             // a packet reaches a NAT from outside
+	letGo                   // the link lets a reordered packet go
+	toHost                  // a packet reaches a host
+	fromInside              // a packet reaches a NAT from inside
+	natTimer                // a NAT has something to send
+	others                  // another subscriber sends a SYN
+	primeAt                 // a host sends its priming SYN
+	armAt                   // a host parks its socket
+	openAt                  // a parked socket is let go
+	start                   // a host's instant
+	hostTimer               // a host has something to do
 )
 
 // event is something that happens at a time.
@@ -28,7 +33,8 @@ type event struct {
 	data []byte // a packet from the IP header on
 	gen  uint32 // of a timer: an older one is void
 	syn  int32  // of a packet between the NATs: the index of its passage; -1: none
-	who  uint8  // the host's or NAT's side
+	who  uint16 // the number of the host or NAT; of the link and others the side
+	from uint16 // of a packet on its way out: the host that it comes from
 	kind what
 }
 

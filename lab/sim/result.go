@@ -59,6 +59,7 @@ func quantiles(v []time.Duration) Quantiles {
 // Result is what a run gave.
 type Result struct {
 	Trials int // done: Config.Trials, or less when the run was interrupted
+	Flows  int // that they had, all together: what follows counts flows; one each unless a site has several subscribers
 
 	Connected    Share // both ends established
 	Crossed      Share // the SYNs crossed between the NATs
@@ -69,8 +70,8 @@ type Result struct {
 
 	A, B EndResult
 
-	Established Quantiles // of connected trials: when the later end was established, after A's instant
-	Margin      Quantiles // of trials in which both SYNs arrived; negative: missed by that much
+	Established Quantiles // of connected flows: when the later end was established, after A's instant
+	Margin      Quantiles // of flows in which both SYNs arrived; negative: missed by that much
 	Packets     int64     // that hosts sent, in all trials
 }
 
@@ -104,17 +105,24 @@ func newTally() *tally {
 func (t *tally) add(r *Trial) {
 	t.Trials++
 	t.Packets += int64(r.Packets)
-	if r.Outcome() == Established {
+	for f := range r.Flows() {
+		t.flow(f)
+	}
+}
+
+func (t *tally) flow(f *Flow) {
+	t.Flows++
+	if f.Outcome() == Established {
 		t.Connected.Count++
-		t.established = append(t.established, r.Established())
-		if r.Simultaneous() {
+		t.established = append(t.established, f.Established())
+		if f.Simultaneous() {
 			t.Simultaneous.Count++
 		}
 	}
-	if regime, ok := r.Regime(); !ok {
+	if regime, ok := f.Regime(); !ok {
 		t.Unmet++
 	} else {
-		t.margin = append(t.margin, r.Meeting.Margin)
+		t.margin = append(t.margin, f.Meeting.Margin)
 		switch regime {
 		case timing.Crossed:
 			t.Crossed.Count++
@@ -124,8 +132,8 @@ func (t *tally) add(r *Trial) {
 			t.BEarly++
 		}
 	}
-	t.A.add(&r.A)
-	t.B.add(&r.B)
+	t.A.add(&f.A)
+	t.B.add(&f.B)
 }
 
 func (e *EndResult) add(r *End) {
@@ -143,7 +151,7 @@ func (e *EndResult) add(r *End) {
 // result is the sum.
 func (t *tally) result() *Result {
 	r := t.Result
-	r.Connected.Of, r.Crossed.Of, r.Simultaneous.Of = r.Trials, r.Trials, r.Trials
+	r.Connected.Of, r.Crossed.Of, r.Simultaneous.Of = r.Flows, r.Flows, r.Flows
 	r.Established, r.Margin = quantiles(t.established), quantiles(t.margin)
 	return &r
 }

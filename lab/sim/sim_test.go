@@ -264,11 +264,20 @@ func TestConfigErrors(t *testing.T) {
 		want   error
 		text   string
 	}{
-		{func(c *sim.Config) { c.Scenario.A.NAT = "magic" }, nat.ErrUnknownKey, `a: nat: preset: unknown key "magic"`},
+		{func(c *sim.Config) { c.Scenario.A.NAT = "magic" }, nat.ErrUnknownKey, `a: nat: scenario: "magic" is not a kind of NAT`},
 		{func(c *sim.Config) { c.Scenario.B.NAT = "eim,offset=3" }, nat.ErrBehaviour, "b: "},
 		{func(c *sim.Config) { c.Scenario.Family = lab.IP6 }, lab.ErrScenario, "linux translates IPv4 only"},
 		{func(c *sim.Config) { c.Scenario.Link.Delay = -1 }, lab.ErrScenario, "link.delay"},
-		{func(c *sim.Config) { c.A.Engine = "park" }, sim.ErrConfig, `"park" is not an engine`},
+		{func(c *sim.Config) { c.A.Engine = "auto" }, sim.ErrConfig, `a: simulation: "auto" is not an engine`},
+		{func(c *sim.Config) { c.B.Strategy = "fan" }, sim.ErrConfig, `b: simulation: "fan" is not a strategy`},
+		{func(c *sim.Config) { c.B.Strategy, c.B.TTL = sim.Prime, 1 }, sim.ErrConfig, "TTL 1 ends at the first NAT"},
+		{func(c *sim.Config) { c.A.RemotePorts = 65 }, sim.ErrConfig, "65 remote ports"},
+		{func(c *sim.Config) { c.A.RemotePorts, c.A.Engine = 2, sim.Park }, sim.ErrConfig, "only the engine repair tries several"},
+		{func(c *sim.Config) { c.A.LearnPort, c.A.Engine = true, sim.Connect }, sim.ErrConfig, "only the engine repair learns"},
+		{func(c *sim.Config) { c.A.Observations = 65 }, sim.ErrConfig, "65 observations"},
+		{func(c *sim.Config) { c.PacketTrial = 1 }, sim.ErrConfig, "packets of trial 1"},
+		{func(c *sim.Config) { c.Scenario.A.CrossTraffic = -1 }, lab.ErrScenario, "a.cross-traffic"},
+		{func(c *sim.Config) { c.Scenario.B.NAT = "eim+" }, lab.ErrScenario, "b: nat: "},
 		{func(c *sim.Config) { c.Trials = -1 }, sim.ErrConfig, "-1 trials"},
 		{func(c *sim.Config) { c.Workers = -1 }, sim.ErrConfig, "-1 workers"},
 		{func(c *sim.Config) { c.Jitter = -1 }, sim.ErrConfig, "jitter: -1ns is negative"},

@@ -30,7 +30,8 @@ type stock struct {
 	local, remote netip.AddrPort
 	isn           rawtcp.Seq
 	tsBase        uint32
-	old           bool // without commit 23e89e8ee7be ("tcp: Don't drop SYN+ACK for simultaneous connect()")
+	ttl           uint8 // of every segment; 0: 64
+	old           bool  // without commit 23e89e8ee7be ("tcp: Don't drop SYN+ACK for simultaneous connect()")
 
 	state        rawtcp.State
 	err          error // what SO_ERROR would say
@@ -274,7 +275,7 @@ func (t *stock) challenge(now time.Time, out []rawtcp.Segment) []rawtcp.Segment 
 }
 
 func (t *stock) segment(f rawtcp.Flags, seq rawtcp.Seq) rawtcp.Segment {
-	return rawtcp.Segment{Src: t.local, Dst: t.remote, Flags: f, Seq: seq, DF: true}
+	return rawtcp.Segment{Src: t.local, Dst: t.remote, TTL: t.ttl, Flags: f, Seq: seq, DF: true}
 }
 
 // tsval is the timestamp clock, 1 per millisecond.

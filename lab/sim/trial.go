@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"iter"
+	"net/netip"
 	"time"
 
 	"github.com/synpunch/synpunch/lab"
@@ -25,50 +27,74 @@ func Outcomes() []Outcome { return []Outcome{Established, Refused, Unreachable, 
 type Trial struct {
 	N    int           // its number, from 0
 	Skew time.Duration // B's instant minus A's, SkewError included
+	Flow
+	// Others are the flows besides the first, where a site has several subscribers: the
+	// second of A's with the second of B's, and so on, all at once. The site that has
+	// fewer takes part with ports of its own. Valid during the call of Record only.
+	Others  []Flow
+	Packets int // that hosts and NATs sent
+}
+
+// Flow is what became of one flow.
+type Flow struct {
 	A, B End
 	// Meeting says how the SYNs met between the NATs: the first two that
 	// crossed, else the two that were nearest to it, as live. Met is false when a side's
 	// SYN never left its NAT.
 	Meeting lab.Meeting
 	Met     bool
-	Packets int // that hosts and NATs sent
 }
 
-// End is one end of a trial.
+// End is one end of a flow.
 type End struct {
 	Outcome       Outcome
-	Simultaneous  bool          // the peer's bare SYN came while ours was out
-	Established   time.Duration // after A's instant; only if Outcome is Established
-	SYNs          int           // sent, every copy counted
-	Retransmitted int           // times the retransmission timer went off
-	Resends       int           // SYNs sent because of an RST or ICMP error
-	RSTs, ICMPs   int           // that came in
+	Simultaneous  bool           // the peer's bare SYN came while ours was out
+	Established   time.Duration  // after A's instant; only if Outcome is Established
+	Local, Remote netip.AddrPort // the flow as the host sees it; Remote is what it settled on
+	SYNs          int            // sent, every copy counted
+	Retransmitted int            // times the retransmission timer went off
+	Resends       int            // SYNs sent because of an RST or ICMP error
+	RSTs, ICMPs   int            // that came in
 }
 
 // Outcome is Established when both ends are, and otherwise that of the end that
 // is not, of A first.
-func (t *Trial) Outcome() Outcome {
-	if t.A.Outcome != Established {
-		return t.A.Outcome
+func (f *Flow) Outcome() Outcome {
+	if f.A.Outcome != Established {
+		return f.A.Outcome
 	}
-	return t.B.Outcome
+	return f.B.Outcome
 }
 
 // Simultaneous reports whether both ends saw a simultaneous open.
-func (t *Trial) Simultaneous() bool { return t.A.Simultaneous && t.B.Simultaneous }
+func (f *Flow) Simultaneous() bool { return f.A.Simultaneous && f.B.Simultaneous }
 
 // Established is when the later of the two ends was established, after A's
 // instant. It is meaningful only if the Outcome is Established.
-func (t *Trial) Established() time.Duration { return max(t.A.Established, t.B.Established) }
+func (f *Flow) Established() time.Duration { return max(f.A.Established, f.B.Established) }
 
 // Regime says which SYN was early, by what was seen at the NATs. It is false
 // when one of them never arrived.
-func (t *Trial) Regime() (timing.Regime, bool) {
-	m := &t.Meeting
+func (f *Flow) Regime() (timing.Regime, bool) {
+	m := &f.Meeting
 	if m.A.Arrived.IsZero() || m.B.Arrived.IsZero() {
 		return 0, false
 	}
 	return timing.Path{AB: m.A.Arrived.Sub(m.A.Left), BA: m.B.Arrived.Sub(m.B.Left)}.Regime(m.Skew), true
+}
+
+// Flows lists the flows, the first one first.
+func (t *Trial) Flows() iter.Seq[*Flow] {
+	return func(yield func(*Flow) bool) {
+		if !yield(&t.Flow) {
+			return
+		}
+		for i := range t.Others {
+			if !yield(&t.Others[i]) {
+				return
+			}
+		}
+	}
 }
 
 // Epoch is the instant of A in virtual time.
@@ -104,4 +130,38 @@ type Packet struct {
 	Lane Lane
 	Out  bool   // it left the host, or the NAT towards the link; otherwise it came in
 	Data []byte // from the IP header on; valid during the call only
+}
+
+// meet is how lab/live judges the SYNs of a flow: the first two that crossed,
+// else the nearest two that arrived; one that never arrived counts only where
+// its side has no other.
+func meet(as, bs []lab.Passage) (found lab.Meeting, ok bool) {
+	arrivedA, arrivedB := anyArrived(as), anyArrived(bs)
+	for _, a := range as {
+		if arrivedA && a.Arrived.IsZero() {
+			continue
+		}
+		for _, b := range bs {
+			if arrivedB && b.Arrived.IsZero() {
+				continue
+			}
+			m := lab.Meet(a, b)
+			if m.Crossed {
+				return m, true
+			}
+			if !ok || m.Margin > found.Margin {
+				found, ok = m, true
+			}
+		}
+	}
+	return found, ok
+}
+
+func anyArrived(list []lab.Passage) bool {
+	for _, p := range list {
+		if !p.Arrived.IsZero() {
+			return true
+		}
+	}
+	return false
 }

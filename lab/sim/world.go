@@ -3,7 +3,6 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"time"
 
 	"github.com/synpunch/synpunch/lab"
@@ -11,11 +10,9 @@ import (
 	"github.com/synpunch/synpunch/rawtcp"
 )
 
+// maxEvents is how many events a trial may have before it goes round in circles.
 // Chosen by us.
-const (
-	askLead   = time.Second // how long before the first instant a host asks for its public endpoint
-	maxEvents = 1 << 20     // of one trial: it goes round in circles
-)
+const maxEvents = 1 << 22
 
 // world is what one worker simulates trial after trial in.
 type world struct {
@@ -26,36 +23,47 @@ type world struct {
 	arena arena
 	now   int64 // nanoseconds after Epoch
 
-	hosts   [2]host
-	nats    [2]*nat.NAT
-	natGen  [2]uint32
-	natAt   [2]int64
-	ways    [2]way // from A, from B
-	syns    [2][]lab.Passage
-	moving  int // packets under way
-	packets int
-	tap     func(Packet)
+	hosts     []host // A and B of the first flow, of the second, and so on
+	boxes     []box  // A's, then B's
+	outermost [2]uint16
+	providers [2]*nat.NAT // a router is the NAT that translates nothing
+	crowds    [2]crowd
+	ways      [2]way // from A, from B
+	moving    int    // packets under way
+	packets   int
+	tap       func(Packet)
+	guesses   map[string][]uint16 // see world.guess
+	one       [1]uint16
 
 	// Memory that is used again.
 	segments []rawtcp.Segment
 	incoming rawtcp.Segment
 	passed   []nat.Packet
+	routed   []nat.Packet
 	scratch  []byte
 }
 
 func newWorld(s *setup) (*world, error) {
-	w := &world{set: s}
+	w := &world{set: s, guesses: map[string][]uint16{}}
 	w.rng = rand.New(&w.pcg)
-	for i := range w.hosts {
-		site := &s.sites[i]
-		cfg := site.config
-		cfg.Alloc = w.arena.alloc
-		n, err := nat.New(site.behaviour, &cfg)
-		if err != nil {
+	for i := range s.sites {
+		if err := w.build(i); err != nil {
 			return nil, err
 		}
-		w.nats[i] = n
-		w.hosts[i] = host{side: uint8(i), site: site, handshake: new(rawtcp.Handshake)}
+	}
+	for n := range 2 * s.flows {
+		site := &s.sites[n%2]
+		e := &site.ends[n/2]
+		first := 0
+		if n%2 == 1 {
+			first = len(s.sites[0].boxes)
+		}
+		w.hosts = append(w.hosts, host{n: uint16(n), side: uint8(n % 2), site: site, end: e, box: uint16(first + e.box), handshake: new(rawtcp.Handshake)})
+	}
+	for i := range w.hosts {
+		h := &w.hosts[i]
+		b := &w.boxes[h.box]
+		b.hosts = append(b.hosts, h.n)
 	}
 	faults := s.Scenario.Link.Faults
 	w.ways = [2]way{newWay(1, s.ab, lab.AB, faults), newWay(0, s.ba, lab.BA, faults)}
@@ -77,18 +85,13 @@ func (w *world) trial(n int, t *Trial) error {
 	if u := w.set.SkewError; u.Sigma > 0 || u.Bound > 0 {
 		skew += time.Duration(w.rng.NormFloat64()*float64(u.Sigma) + (2*w.rng.Float64()-1)*float64(u.Bound))
 	}
-	w.now = min(0, int64(skew)) - int64(askLead)
-	var publics [2]netip.AddrPort
+	instants := [2]int64{0, int64(skew)}
+	w.observe(min(0, int64(skew)) - int64(askLead))
 	for i := range w.hosts {
-		publics[i] = w.ask(i)
-	}
-	for i := range w.hosts {
-		if err := w.prepare(&w.hosts[i], publics[1-i]); err != nil {
+		if err := w.prepare(&w.hosts[i], instants); err != nil {
 			return err
 		}
 	}
-	w.q.push(event{at: 0, kind: start, who: 0})
-	w.q.push(event{at: int64(skew), kind: start, who: 1})
 	for events := 0; len(w.q.list) > 0 && !w.done(); events++ {
 		if events == maxEvents {
 			return fmt.Errorf("simulation: trial %d: more than %d events", n, maxEvents)
@@ -97,9 +100,21 @@ func (w *world) trial(n int, t *Trial) error {
 		w.now = e.at
 		w.happen(&e)
 	}
-	*t = Trial{N: n, Skew: skew, A: w.hosts[0].finish(), B: w.hosts[1].finish(), Packets: w.packets}
-	t.Meeting, t.Met = meet(w.syns[0], w.syns[1])
+	others := t.Others[:0]
+	*t = Trial{N: n, Skew: skew, Flow: w.flow(0), Packets: w.packets}
+	for f := 1; f < w.set.flows; f++ {
+		others = append(others, w.flow(f))
+	}
+	t.Others = others
 	return nil
+}
+
+// flow is what flow number f gave.
+func (w *world) flow(f int) Flow {
+	a, b := &w.hosts[2*f], &w.hosts[2*f+1]
+	r := Flow{A: a.finish(), B: b.finish()}
+	r.Meeting, r.Met = meet(a.syns, b.syns)
+	return r
 }
 
 func (w *world) reset(n int) {
@@ -108,53 +123,65 @@ func (w *world) reset(n int) {
 	w.arena.reset()
 	w.moving, w.packets = 0, 0
 	w.tap = nil
-	if n == 0 {
+	if n == w.set.PacketTrial {
 		w.tap = w.set.Packet
 	}
-	for i := range w.nats {
-		w.nats[i].Reset(w.rng.Uint64())
-		w.natGen[i], w.natAt[i] = 0, never
+	for i := range w.boxes {
+		b := &w.boxes[i]
+		b.nat.Reset(w.rng.Uint64())
+		b.gen, b.at = 0, never
+	}
+	for i := range w.ways {
 		w.ways[i].reset()
-		w.syns[i] = w.syns[i][:0]
+		w.providers[i].Reset(0)
+		w.crowds[i].reset(w, w.set.sites[i].crossTraffic)
 	}
 }
 
-// done reports that both ends have come to an end and no packet can change it.
+// done reports that all ends have come to an end and no packet can change it.
 func (w *world) done() bool {
-	return w.moving == 0 && w.hosts[0].settled() && w.hosts[1].settled()
+	if w.moving > 0 {
+		return false
+	}
+	for i := range w.hosts {
+		if !w.hosts[i].settled() {
+			return false
+		}
+	}
+	return true
 }
 
 func (w *world) happen(e *event) {
-	h := &w.hosts[e.who]
 	switch e.kind {
-	case start:
-		w.fire(h)
+	case primeAt, armAt, openAt, start:
+		w.act(&w.hosts[e.who], e.kind)
 	case hostTimer:
-		if e.gen == h.gen {
+		if h := &w.hosts[e.who]; e.gen == h.gen {
 			w.tick(h)
 		}
 	case natTimer:
-		if e.gen == w.natGen[e.who] {
-			w.natAt[e.who] = never
-			w.leave(e.who, w.nats[e.who].Tick(w.time(), w.passed[:0]))
+		if b := &w.boxes[e.who]; e.gen == b.gen {
+			b.at = never
+			w.leave(b, b.nat.Tick(w.time(), w.passed[:0]), 0)
 		}
+	case others:
+		w.crowd(int(e.who))
 	case letGo:
 		w.expire(&w.ways[1-e.who])
 	case fromLink:
 		w.moving--
-		w.see(LaneNATA+Lane(e.who), false, e.data)
-		if e.syn >= 0 {
-			if p := &w.syns[1-e.who][e.syn]; p.Arrived.IsZero() {
-				p.Arrived = w.time()
-			}
-		}
-		w.leave(e.who, w.nats[e.who].Inbound(w.time(), e.data, w.passed[:0]))
-	case fromHost:
+		w.arrive(e)
+	case fromOutside:
 		w.moving--
-		w.leave(e.who, w.nats[e.who].Outbound(w.time(), e.data, w.passed[:0]))
+		w.enter(e)
+	case fromInside:
+		w.moving--
+		b := &w.boxes[e.who]
+		w.leave(b, b.nat.Outbound(w.time(), e.data, w.passed[:0]), e.from)
 	case toHost:
 		w.moving--
-		w.see(3*Lane(e.who), false, e.data)
+		h := &w.hosts[e.who]
+		w.see(3*Lane(h.side), false, e.data)
 		w.take(h, e.data)
 	}
 }
@@ -172,36 +199,7 @@ func (w *world) send(h *host, out []rawtcp.Segment) {
 		copy(data, b)
 		w.packets++
 		w.see(3*Lane(h.side), true, data)
-		w.post(event{at: w.now + int64(h.site.Access), kind: fromHost, who: h.side, data: data, syn: -1})
-	}
-}
-
-// leave sends on what a NAT lets through or says, and sets its timer.
-func (w *world) leave(who uint8, out []nat.Packet) {
-	w.passed = out[:0]
-	for _, p := range out {
-		if p.To == nat.Inside {
-			w.post(event{at: w.now + int64(w.hosts[who].site.Access), kind: toHost, who: who, data: p.Data, syn: -1})
-			continue
-		}
-		w.see(LaneNATA+Lane(who), true, p.Data)
-		syn := int32(-1)
-		if isSYN(p.Data) {
-			syn = int32(len(w.syns[who]))
-			w.syns[who] = append(w.syns[who], lab.Passage{Left: w.time()})
-		}
-		w.travel(&w.ways[who], p.Data, syn)
-	}
-	at := never
-	if d, ok := w.nats[who].Deadline(); ok {
-		at = int64(d.Sub(Epoch))
-	}
-	if at != w.natAt[who] {
-		w.natGen[who]++
-		w.natAt[who] = at
-		if at != never {
-			w.q.push(event{at: at, kind: natTimer, who: who, gen: w.natGen[who]})
-		}
+		w.post(event{at: w.now + int64(h.site.Access), kind: fromInside, who: h.box, from: h.n, data: data, syn: -1})
 	}
 }
 
@@ -209,64 +207,4 @@ func (w *world) see(l Lane, out bool, data []byte) {
 	if w.tap != nil {
 		w.tap(Packet{Time: w.time(), Lane: l, Out: out, Data: data})
 	}
-}
-
-// ask returns the public endpoint of a host as its peer knows it: the local port
-// where the NAT preserves it, otherwise what a third party saw.
-func (w *world) ask(i int) netip.AddrPort {
-	site := &w.set.sites[i]
-	known := netip.AddrPortFrom(site.public, site.local.Port())
-	if !site.asks {
-		return known
-	}
-	probe := rawtcp.Segment{Src: site.local, Dst: observer, Flags: rawtcp.SYN, Seq: w.isn(), DF: true, Window: stockWindow}
-	b, err := probe.Append(w.scratch[:0])
-	if err != nil {
-		return known
-	}
-	w.scratch = b
-	data := w.arena.alloc(len(b))
-	copy(data, b)
-	out := w.nats[i].Outbound(w.time(), data, w.passed[:0])
-	w.passed = out[:0]
-	for _, p := range out {
-		if p.To == nat.Outside && rawtcp.ParseInto(&w.incoming, p.Data) == nil {
-			return w.incoming.Src
-		}
-	}
-	return known
-}
-
-// meet is how lab/live judges the SYNs of a flow: the first two that crossed,
-// else the nearest two that arrived; one that never arrived counts only where
-// its side has no other.
-func meet(as, bs []lab.Passage) (found lab.Meeting, ok bool) {
-	arrivedA, arrivedB := anyArrived(as), anyArrived(bs)
-	for _, a := range as {
-		if arrivedA && a.Arrived.IsZero() {
-			continue
-		}
-		for _, b := range bs {
-			if arrivedB && b.Arrived.IsZero() {
-				continue
-			}
-			m := lab.Meet(a, b)
-			if m.Crossed {
-				return m, true
-			}
-			if !ok || m.Margin > found.Margin {
-				found, ok = m, true
-			}
-		}
-	}
-	return found, ok
-}
-
-func anyArrived(list []lab.Passage) bool {
-	for _, p := range list {
-		if !p.Arrived.IsZero() {
-			return true
-		}
-	}
-	return false
 }
