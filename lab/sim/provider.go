@@ -9,7 +9,9 @@ import (
 
 // depart is a packet that leaves the outermost NAT of a site.
 func (w *world) depart(side uint8, data []byte, from uint16, syn int32) {
-	for _, p := range w.providers[side].Outbound(w.time(), data, w.routed[:0]) {
+	out := w.providers[side].Outbound(w.time(), data, w.routed[:0])
+	w.routed = out[:0]
+	for _, p := range out {
 		if p.To == nat.Inside { // it ended here
 			w.post(event{at: w.now, kind: fromOutside, who: w.outermost[side], data: p.Data, syn: -1})
 			continue
@@ -21,7 +23,9 @@ func (w *world) depart(side uint8, data []byte, from uint16, syn int32) {
 // arrive is a packet that comes off the link.
 func (w *world) arrive(e *event) {
 	side := uint8(e.who)
-	for _, p := range w.providers[side].Inbound(w.time(), e.data, w.routed[:0]) {
+	out := w.providers[side].Inbound(w.time(), e.data, w.routed[:0])
+	w.routed = out[:0]
+	for _, p := range out {
 		if p.To == nat.Outside { // it ended here
 			w.travel(&w.ways[side], p.Data, e.from, -1)
 			continue
