@@ -133,7 +133,7 @@ func (n *NAT) own(b []byte, to Side, list []Packet) []Packet {
 		return append(list, Packet{b, Inside})
 	}
 	var p view
-	if n.b.Hairpinning == HairpinExternal && p.parse(b) == Passed && n.isPublic(p.dst.ip) {
+	if n.b.Hairpinning == HairpinExternal && n.b.Translation != None && p.parse(b) == Passed && n.isPublic(p.dst.ip) {
 		why := n.last
 		if p.icmp {
 			list = n.icmpIn(&p, list)

@@ -294,50 +294,12 @@ func (c *conversation) icmp(s step) (model, kernel []byte, ok bool) {
 	var made [2][]byte
 	for i, about := range both {
 		from := c.in.Addr()
-		if from.Is6() {
-			if s.side == Outside {
-				from = netip.MustParseAddr("2001:db8:77::1")
-			}
-			made[i] = icmp6About(from, about, s)
-			continue
+		if s.side == Outside { // a router on the way
+			from = netip.MustParseAddr(map[bool]string{false: "192.0.2.77", true: "2001:db8:77::1"}[from.Is6()])
 		}
-		if s.side == Outside {
-			from = netip.MustParseAddr("192.0.2.77") // a router on the way
-		}
-		made[i] = icmpAbout(from, about, s)
+		made[i] = icmpAbout(from, about, s.typ, s.code, s.quote, s.ttl)
 	}
 	return made[0], made[1], true
-}
-
-func icmpAbout(from netip.Addr, about []byte, s step) []byte {
-	quote := about[:min(len(about), 20+s.quote)]
-	b := make([]byte, 28+len(quote))
-	b[0], b[8], b[9] = 0x45, s.ttl, protoICMP
-	b[2], b[3] = uint8(len(b)>>8), uint8(len(b))
-	a := from.As4()
-	copy(b[12:16], a[:])
-	copy(b[16:20], about[12:16])
-	sum4 := ^fold(sum(0, b[:20]))
-	b[10], b[11] = uint8(sum4>>8), uint8(sum4)
-	b[20], b[21] = s.typ, s.code
-	copy(b[28:], quote)
-	p := view{b: b, off: 20}
-	p.sealICMP()
-	return b
-}
-
-func icmp6About(from netip.Addr, about []byte, s step) []byte {
-	quote := about[:min(len(about), header6+s.quote)]
-	b := make([]byte, header6+icmpQuote+len(quote))
-	b[0], b[6], b[7] = 6<<4, protoICMP6, s.ttl
-	b[4], b[5] = uint8((icmpQuote+len(quote))>>8), uint8(icmpQuote+len(quote))
-	copy(b[8:24], from.AsSlice())
-	copy(b[24:40], about[8:24])
-	b[header6], b[header6+1] = map[uint8]uint8{3: 1, 4: 2, 11: 3, 12: 4}[s.typ], s.code
-	copy(b[header6+icmpQuote:], quote)
-	p := view{b: b, off: header6, v6: true}
-	p.sealICMP()
-	return b
 }
 
 // compare tells where what the model made differs from what the kernel made. own: packets to the
