@@ -22,8 +22,8 @@ var arrows = map[string][]string{
 	"punch":           {"rawtcp", "timing", "capture", "handoff", "nat/predict"},
 	"lab":             {"nat", "timing"},
 	"lab/sim":         {"lab", "rawtcp", "nat", "nat/predict", "timing"}, // a simulated peer predicts as a live one does
-	"lab/live":        {"lab", "punch", "rawtcp", "capture"},          // the link process reads and stamps packets itself
-	"lab/matrix":      {"lab", "lab/sim", "lab/live", "nat", "punch"}, // it asks both worlds the same question; punch has the engines' and strategies' names
+	"lab/live":        {"lab", "nat", "punch", "rawtcp", "capture"},      // the link process reads and stamps packets itself
+	"lab/matrix":      {"lab", "lab/sim", "lab/live", "nat", "punch"},    // it asks both worlds the same question; punch has the engines' and strategies' names
 	"internal/doctor": {"timing", "handoff", "rawtcp", "capture"},
 }
 

@@ -20,14 +20,15 @@ const admin = 13
 
 // ruleset builds the table of one NAT. It runs in the NAT's namespace.
 type ruleset struct {
-	c        *nftables.Conn
-	t        *nftables.Table
-	lan, wan uint32 // interface indices
+	c   *nftables.Conn
+	t   *nftables.Table
+	wan uint32 // interface index; what is not from there is from inside
 }
 
-// install makes the rules of the site's kind. lan and wan are indices of interfaces.
-func install(site *sitePlan, v6 bool, lan, wan int) error {
-	if site.kind.Kernel == lab.NATNone {
+// install makes the rules of a box of this kernel. wan is the index of its interface
+// to the outside.
+func install(box *boxPlan, v6 bool, wan int) error {
+	if box.Kernel == lab.NATNone {
 		return nil
 	}
 	c, err := nftables.New()
@@ -38,8 +39,8 @@ func install(site *sitePlan, v6 bool, lan, wan int) error {
 	if v6 {
 		family = nftables.TableFamilyIPv6
 	}
-	r := &ruleset{c: c, t: c.AddTable(&nftables.Table{Family: family, Name: tableName}), lan: uint32(lan), wan: uint32(wan)}
-	switch site.kind.Kernel {
+	r := &ruleset{c: c, t: c.AddTable(&nftables.Table{Family: family, Name: tableName}), wan: uint32(wan)}
+	switch box.Kernel {
 	case lab.NATLinux:
 		r.input()
 		r.forward(true)
@@ -59,18 +60,18 @@ func install(site *sitePlan, v6 bool, lan, wan int) error {
 	case lab.NATLinuxEIM:
 		r.input()
 		r.forward(false)
-		r.oneToOne(site.host, site.public)
+		r.oneToOne(box)
 	case lab.NATLinuxAPDF:
 		r.input()
 		r.forward(true)
-		r.oneToOne(site.host, site.public)
+		r.oneToOne(box)
 	case lab.NATFirewall:
 		r.forward(true)
 	default:
-		return fmt.Errorf("no rules for NAT kind %q", site.kind.Kernel)
+		return fmt.Errorf("no rules for NAT kind %q", box.Kernel)
 	}
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("install the nftables rules of %q: %w", site.kind.Kernel, err)
+		return fmt.Errorf("install the nftables rules of %q: %w", box.Kernel, err)
 	}
 	return nil
 }
@@ -86,7 +87,7 @@ func (r *ruleset) input(refuse ...exprs) {
 	in := r.c.AddChain(&nftables.Chain{Name: "input", Table: r.t, Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter, Policy: &drop})
 	r.rule(in, r.state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept())
-	r.rule(in, r.iif(r.lan), accept())
+	r.rule(in, r.inside(), accept())
 	if len(refuse) > 0 {
 		r.rule(in, refuse...)
 	}
@@ -106,19 +107,23 @@ func (r *ruleset) forward(stateful bool) {
 		return
 	}
 	r.rule(fwd, r.state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept())
-	r.rule(fwd, r.iif(r.lan), r.state(expr.CtStateBitNEW), accept())
+	r.rule(fwd, r.inside(), r.state(expr.CtStateBitNEW), accept())
 }
 
 func (r *ruleset) masquerade(random bool) {
 	r.rule(r.postrouting(), r.oif(r.wan), exprs{&expr.Masq{FullyRandom: random}})
 }
 
-// oneToOne gives the host a public address for itself.
-func (r *ruleset) oneToOne(host, public netip.Addr) {
+// oneToOne gives each host a public address for itself.
+func (r *ruleset) oneToOne(box *boxPlan) {
 	pre := r.c.AddChain(&nftables.Chain{Name: "prerouting", Table: r.t, Type: nftables.ChainTypeNAT,
 		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest})
-	r.rule(pre, r.iif(r.wan), addr(offsetDst, public), r.nat(expr.NATTypeDestNAT, host))
-	r.rule(r.postrouting(), r.oif(r.wan), addr(offsetSrc, host), r.nat(expr.NATTypeSourceNAT, public))
+	post := r.postrouting()
+	for i, public := range box.public {
+		host := box.lan[i].host
+		r.rule(pre, r.iif(r.wan), addr(offsetDst, public), r.nat(expr.NATTypeDestNAT, host))
+		r.rule(post, r.oif(r.wan), addr(offsetSrc, host), r.nat(expr.NATTypeSourceNAT, public))
+	}
 }
 
 func (r *ruleset) postrouting() *nftables.Chain {
@@ -138,6 +143,14 @@ func (r *ruleset) rule(c *nftables.Chain, parts ...exprs) {
 func accept() exprs { return exprs{&expr.Verdict{Kind: expr.VerdictAccept}} }
 
 func (r *ruleset) iif(index uint32) exprs { return metaIs(expr.MetaKeyIIF, native32(index)) }
+
+// inside matches what comes from any of the ports to the inside.
+func (r *ruleset) inside() exprs {
+	return exprs{
+		&expr.Meta{Key: expr.MetaKeyIIF, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: native32(r.wan)},
+	}
+}
 
 func (r *ruleset) oif(index uint32) exprs { return metaIs(expr.MetaKeyOIF, native32(index)) }
 

@@ -3,12 +3,14 @@ package live
 import (
 	"context"
 	"io"
+	"math/rand/v2"
 	"net/netip"
 	"os/exec"
 	"time"
 
 	"github.com/synpunch/synpunch/capture"
 	"github.com/synpunch/synpunch/lab"
+	"github.com/synpunch/synpunch/nat"
 )
 
 var _ io.Closer = (*Lab)(nil)
@@ -22,17 +24,20 @@ type Config struct {
 	// NoRealtime keeps the link's threads out of SCHED_FIFO, which it otherwise
 	// uses where the process may (root, CAP_SYS_NICE).
 	NoRealtime bool
+	// Seed of every draw of the model NATs and of cross traffic; zero: a random one.
+	Seed uint64
 }
 
 // Lab is a built scenario. Its methods may be called by several goroutines.
 type Lab struct {
 	A, B *Host
+	More []*Host // further subscribers of the sites, A's first
 	net  *network
 }
 
-// Host is one of the two hosts.
+// Host is one of the hosts.
 type Host struct {
-	Name   string     // "a" or "b"
+	Name   string     // "a" or "b"; "a2" and so on for further subscribers
 	Addr   netip.Addr // its own address: private behind a NAT that translates
 	Public netip.Addr // what the other side sees: the NAT's, or Addr
 	Iface  string     // its one interface besides lo
@@ -116,6 +121,9 @@ func Build(ctx context.Context, s *lab.Scenario, cfg *Config) (*Lab, error) {
 	if c.Records <= 0 {
 		c.Records = 4096
 	}
+	if c.Seed == 0 {
+		c.Seed = rand.Uint64()
+	}
 	return build(ctx, s, &c)
 }
 
@@ -136,6 +144,27 @@ func (l *Lab) Meetings() []FlowMeeting { return meetings(l.Events()) }
 // Counters returns the link's counters; zero when it is a plain wire.
 func (l *Lab) Counters() (ab, ba Counters) { return l.net.counters() }
 
+// NATCounters are the counts of one model NAT.
+type NATCounters struct {
+	nat.Counters
+	Lost uint64 // frames that could not be taken or sent on
+}
+
+// NATs returns the counts of each model NAT, by the name of its namespace ("nat-a",
+// "nat-a-1", see Enter). Cross traffic counts too.
+func (l *Lab) NATs() map[string]NATCounters { return l.net.counts() }
+
+// Observe sends one SYN from a port of the host to a third party on the public side, and
+// returns the endpoint that it comes from there. The third party answers nothing.
+// Its port is another one each time, so that a NAT whose mappings depend on the
+// destination shows a new one. A SYN that does not arrive (the NAT refuses it) is
+// os.ErrDeadlineExceeded after a second.
+//
+// The observer is joined to both providers: what it sees has not been on the link.
+func (l *Lab) Observe(ctx context.Context, h *Host, port uint16) (netip.AddrPort, error) {
+	return l.net.observe(ctx, h, port)
+}
+
 // SetFaults replaces the faults and, as ResetCount does, counts packets from 1
 // again. A lab that was built without delay and faults has no link to put faults on: the
 // error then says so.
@@ -155,7 +184,9 @@ func (l *Lab) Notes() []string { return l.net.notes() }
 
 // Entry is a way into one namespace for a person.
 type Entry struct {
-	Name string // "host-a", "nat-a", "isp-a", "isp-b", "nat-b", "host-b"
+	// Name is "host-a", "nat-a", "isp-a", "isp-b", "nat-b", "host-b", "observer"; then the NATs
+	// before the outermost, "nat-a-1" the host's own, and further subscribers, "host-a2", "nat-a2-1".
+	Name string
 	Line string // a shell command
 }
 

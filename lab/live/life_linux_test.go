@@ -292,7 +292,7 @@ func TestEnter(t *testing.T) {
 	}
 	l := mustBuild(t, both(lab.NATLinux, time.Millisecond))
 	entries := l.Enter()
-	if len(entries) != 6 {
+	if len(entries) != 7 {
 		t.Fatalf("%d entries: %v", len(entries), entries)
 	}
 	for i, e := range entries {

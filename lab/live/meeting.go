@@ -82,17 +82,23 @@ func arrivedOnly(all []*lab.Passage) []*lab.Passage {
 }
 
 // identity is the part of a packet that stays the same between the NATs, whatever
-// the hops: its beginning without TTL and header checksum.
+// the hops: its beginning without TTL, header checksum and TCP checksum, which a
+// sender with offloads leaves unfinished.
 func identity(ip []byte) string {
 	var b [104]byte
 	n := copy(b[:], ip)
 	if n < 12 {
 		return string(b[:n])
 	}
+	tcp, proto := 40, b[6]
 	if b[0]>>4 == 4 {
 		b[8], b[10], b[11] = 0, 0, 0
+		tcp, proto = int(b[0]&0xf)*4, b[9]
 	} else {
 		b[7] = 0
+	}
+	if proto == protoTCP && n >= tcp+tcpChecksum+2 {
+		b[tcp+tcpChecksum], b[tcp+tcpChecksum+1] = 0, 0
 	}
 	return string(b[:n])
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,9 +23,12 @@ import (
 
 // network is a Lab's namespaces and what watches them.
 type network struct {
-	nodes []*node
-	lanes [2]*lane
-	link  *link // nil: a plain wire
+	nodes    []*node
+	visible  []int // indices of nodes, in the order of the way from A to B
+	lanes    [2]*lane
+	link     *link // nil: a plain wire
+	boxes    []*box
+	observer observer
 
 	mu       sync.Mutex
 	closed   bool
@@ -45,6 +49,7 @@ func build(ctx context.Context, s *lab.Scenario, cfg *Config) (_ *Lab, err error
 		return nil, err
 	}
 	n := &network{children: map[*exec.Cmd]struct{}{}}
+	n.observer.init(p.v6)
 	defer func() {
 		if err != nil {
 			n.close()
@@ -55,11 +60,21 @@ func build(ctx context.Context, s *lab.Scenario, cfg *Config) (_ *Lab, err error
 		return nil, err
 	}
 	n.lanes = [2]*lane{{ring: ring{fd: -1}}, {ring: ring{fd: -1}}}
-	if len(n.nodes) > linkNode {
+	if p.link >= 0 {
 		n.link = newLink(&s.Link, cfg.Records)
 	}
+	for i := range p.boxes {
+		if p.boxes[i].Kernel != "" {
+			continue
+		}
+		b, err := newBox(p, &p.boxes[i], cfg.Seed+uint64(i))
+		if err != nil {
+			return nil, err
+		}
+		n.boxes = append(n.boxes, b)
+	}
 	watched := make(chan error, 1)
-	go func() { watched <- n.watch(cfg) }() // waits for the kernel most of the time
+	go func() { watched <- n.watch(p, cfg) }() // waits for the kernel most of the time
 	err = n.addCables(ctx, p)
 	if err == nil {
 		err = n.each(ctx, func(i int) error { return n.configure(p, i) })
@@ -72,18 +87,28 @@ func build(ctx context.Context, s *lab.Scenario, cfg *Config) (_ *Lab, err error
 	if err = errors.Join(err, <-watched); err != nil {
 		return nil, err
 	}
-	if err := n.bind(); err != nil {
+	if err := n.bind(p); err != nil {
 		return nil, err
+	}
+	for _, b := range n.boxes {
+		b.start(!cfg.NoRealtime)
 	}
 	if n.link != nil {
 		n.link.setFaults(s.Link.Faults)
 		n.link.start(!cfg.NoRealtime)
 	}
-	host := func(i int, name string) *Host {
-		sp := p.sites[i]
-		return &Host{Name: name, Addr: sp.host, Public: sp.public, Iface: hostPort, MTU: mtu, net: n, at: n.nodes[sp.hostNode]}
+	l := &Lab{net: n}
+	for i, to := range []**Host{&l.A, &l.B} {
+		for j, h := range p.hosts[i] {
+			host := &Host{Name: h.name, Addr: h.addr, Public: h.public, Iface: hostPort, MTU: mtu, net: n, at: n.nodes[h.node]}
+			if j == 0 {
+				*to = host
+			} else {
+				l.More = append(l.More, host)
+			}
+		}
 	}
-	return &Lab{A: host(0, "a"), B: host(1, "b"), net: n}, nil
+	return l, nil
 }
 
 const (
@@ -123,7 +148,10 @@ func (n *network) each(ctx context.Context, f func(i int) error) error {
 // addNodes makes the namespaces. Their settings come before their interfaces, which
 // take what is the default at that time.
 func (n *network) addNodes(ctx context.Context, p *plan) error {
-	for _, np := range p.nodes {
+	for i, np := range p.nodes {
+		if i != p.link {
+			n.visible = append(n.visible, i)
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -150,7 +178,7 @@ func sysctls(np *nodePlan, v6 bool) error {
 			setting{"ipv4/icmp_ratelimit", "0"}, // else one error a second to each host
 		)
 	}
-	if !v6 {
+	if !v6 || np.mute {
 		list = append(list, setting{"ipv6/conf/default/disable_ipv6", "1"}, setting{"ipv6/conf/all/disable_ipv6", "1"})
 	} else {
 		list = append(list,
@@ -166,7 +194,7 @@ func sysctls(np *nodePlan, v6 bool) error {
 	}
 	for _, s := range list {
 		err := os.WriteFile(filepath.Join("/proc/sys/net", s.key), []byte(s.value), 0)
-		if errors.Is(err, os.ErrNotExist) && strings.HasPrefix(s.key, "ipv6/") && !v6 {
+		if errors.Is(err, os.ErrNotExist) && strings.HasPrefix(s.key, "ipv6/") && (!v6 || np.mute) {
 			continue // a kernel without IPv6
 		}
 		if err != nil {
@@ -238,9 +266,9 @@ func (n *network) configure(p *plan, i int) error {
 			return fmt.Errorf("add the route to %v via %v: %w", r.dst, r.via, err)
 		}
 	}
-	for _, site := range p.sites {
-		if site.nat == i {
-			if err := install(&site, p.v6, nd.index[lanPort], nd.index[wanPort]); err != nil {
+	for j := range p.boxes {
+		if b := &p.boxes[j]; b.node == i && b.Kernel != "" {
+			if err := install(b, p.v6, nd.index[wanPort]); err != nil {
 				return err
 			}
 		}
@@ -287,8 +315,8 @@ const (
 	carrierWait = 5 * time.Second // then something is wrong
 )
 
-// watch opens the sockets of link and lanes.
-func (n *network) watch(cfg *Config) error {
+// watch opens the sockets of link, lanes, model NATs and the observer.
+func (n *network) watch(p *plan, cfg *Config) error {
 	var setups []func() error
 	in := func(node int, open func() ([]func() error, error)) error {
 		nd := n.nodes[node]
@@ -307,7 +335,15 @@ func (n *network) watch(cfg *Config) error {
 		err = in(natB, func() ([]func() error, error) { return n.lanes[1].open(LaneNATB, cfg.Records) })
 	}
 	if err == nil && n.link != nil {
-		err = in(linkNode, n.link.open)
+		err = in(p.link, n.link.open)
+	}
+	if err == nil {
+		err = in(observerNode, n.observer.open)
+	}
+	for _, b := range n.boxes {
+		if err == nil {
+			err = in(b.node, b.open)
+		}
 	}
 	if err != nil {
 		return err
@@ -326,17 +362,25 @@ func atOnce(list []func() error) error {
 	return errors.Join(errs...)
 }
 
-// bind joins link and lanes to their interfaces.
-func (n *network) bind() error {
+// bind joins every packet socket to its interface.
+func (n *network) bind(p *plan) error {
 	for i, at := range []int{natA, natB} {
 		if err := bindPacket(n.lanes[i].ring.fd, unix.ETH_P_ALL, n.nodes[at].index[wanPort]); err != nil {
 			return err
 		}
 	}
+	for _, b := range n.boxes {
+		if err := b.bind(n.nodes[b.node].index); err != nil {
+			return err
+		}
+	}
+	if err := n.observer.bind(); err != nil {
+		return err
+	}
 	if n.link == nil {
 		return nil
 	}
-	index := n.nodes[linkNode].index
+	index := n.nodes[p.link].index
 	return n.link.bind(index[linkPortA], index[linkPortB])
 }
 
@@ -374,6 +418,19 @@ func (n *network) counters() (ab, ba Counters) {
 	return n.link.counters()
 }
 
+func (n *network) counts() map[string]NATCounters {
+	list := map[string]NATCounters{}
+	for _, b := range n.boxes {
+		c, lost := b.counters()
+		list[b.name] = NATCounters{c, lost}
+	}
+	return list
+}
+
+func (n *network) observe(ctx context.Context, h *Host, port uint16) (netip.AddrPort, error) {
+	return n.observer.observe(ctx, h, port)
+}
+
 func (n *network) setFaults(faults []lab.Fault) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -408,10 +465,15 @@ func (n *network) resetCount() error {
 }
 
 func (n *network) notes() []string {
-	if n.link == nil {
-		return nil
+	var list []string
+	if n.link != nil {
+		list = n.link.notes()
 	}
-	return n.link.notes()
+	for _, b := range n.boxes {
+		list = append(list, b.notes...)
+	}
+	slices.Sort(list)
+	return slices.Compact(list) // every thread says the same
 }
 
 func (n *network) enter() []Entry {
@@ -421,7 +483,8 @@ func (n *network) enter() []Entry {
 	}
 	shell += " --net=/proc/%[1]d/fd/%[2]d sh"
 	var list []Entry
-	for _, nd := range n.nodes[:hostB+1] {
+	for _, i := range n.visible {
+		nd := n.nodes[i]
 		list = append(list, Entry{nd.name, fmt.Sprintf(shell, os.Getpid(), nd.ns.Fd())})
 	}
 	return list
@@ -455,6 +518,11 @@ func (n *network) close() error {
 		errs = append(errs, n.link.end())
 		closers = n.link.closers()
 	}
+	for _, b := range n.boxes {
+		errs = append(errs, b.end())
+		closers = append(closers, b.closers()...)
+	}
+	closers = append(closers, n.observer.close)
 	for _, l := range n.lanes {
 		if l != nil {
 			closers = append(closers, l.close)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"runtime"
 
@@ -22,13 +23,17 @@ func unsupported() error {
 
 func build(context.Context, *lab.Scenario, *Config) (*Lab, error) { return nil, unsupported() }
 
-func (n *network) events() []LinkEvent         { return nil }
-func (n *network) transits() []Transit         { return nil }
-func (n *network) counters() (ab, ba Counters) { return }
-func (n *network) setFaults([]lab.Fault) error { return unsupported() }
-func (n *network) resetCount() error           { return unsupported() }
-func (n *network) notes() []string             { return nil }
-func (n *network) enter() []Entry              { return nil }
-func (n *network) close() error                { return nil }
-func (h *Host) do(func() error) error          { return unsupported() }
-func (h *Host) start(*exec.Cmd) error          { return unsupported() }
+func (n *network) events() []LinkEvent            { return nil }
+func (n *network) transits() []Transit            { return nil }
+func (n *network) counters() (ab, ba Counters)    { return }
+func (n *network) counts() map[string]NATCounters { return nil }
+func (n *network) setFaults([]lab.Fault) error    { return unsupported() }
+func (n *network) resetCount() error              { return unsupported() }
+func (n *network) notes() []string                { return nil }
+func (n *network) enter() []Entry                 { return nil }
+func (n *network) observe(context.Context, *Host, uint16) (netip.AddrPort, error) {
+	return netip.AddrPort{}, unsupported()
+}
+func (n *network) close() error       { return nil }
+func (h *Host) do(func() error) error { return unsupported() }
+func (h *Host) start(*exec.Cmd) error { return unsupported() }

@@ -19,6 +19,7 @@ const (
 	protoTCP    = 6
 	protoICMPv6 = 58
 	tcpFlags    = 13   // offset in the TCP header, RFC 9293 section 3.1
+	tcpChecksum = 16   // likewise
 	tcpNotable  = 0x07 // FIN, SYN, RST
 	tcpSYN      = 0x02
 	tcpACK      = 0x10

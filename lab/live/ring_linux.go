@@ -137,6 +137,8 @@ type slot struct {
 	data  []byte // with the virtio_net_hdr, if the ring has one; cut where the slot ends
 	len   int    // bytes on the wire, without it
 	out   bool   // sent by this namespace
+	// partial says that the checksum was left to hardware that is not there.
+	partial bool
 }
 
 // head returns the oldest frame not yet released. It makes no system call.
@@ -146,6 +148,7 @@ func (r *ring) head(s *slot) bool {
 	if atomic.LoadUint32(&h.Status)&unix.TP_STATUS_USER == 0 {
 		return false
 	}
+	s.partial = atomic.LoadUint32(&h.Status)&unix.TP_STATUS_CSUMNOTREADY != 0
 	s.stamp = int64(h.Sec)*1e9 + int64(h.Nsec)
 	s.len = int(h.Len)
 	at := off + int(h.Mac)

@@ -17,6 +17,11 @@ func addPort(h *netlink.Handle, l netlink.Link, pt *port) error {
 			return fmt.Errorf("add address %v: %w", pt.addr, err)
 		}
 	}
+	if pt.whole {
+		if err := wholeFrames(pt.name); err != nil {
+			return err
+		}
+	}
 	if err := h.LinkSetUp(l); err != nil {
 		return fmt.Errorf("set up: %w", err)
 	}

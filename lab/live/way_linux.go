@@ -87,13 +87,13 @@ type ticket struct {
 func prepare(realtime bool) (notes []string) {
 	// PR_SET_TIMERSLACK(2const): in nanoseconds, default 50,000.
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
-		notes = append(notes, fmt.Sprintf("link: timer slack stays at its default: %v", err))
+		notes = append(notes, fmt.Sprintf("lab: timer slack stays at its default: %v", err))
 	}
 	var fifo error
 	if realtime {
 		attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}
 		if fifo = unix.SchedSetAttr(0, &attr, 0); fifo != nil {
-			notes = append(notes, fmt.Sprintf("link: no SCHED_FIFO, so other work can delay packets: %v (needs CAP_SYS_NICE, as root has it)", fifo))
+			notes = append(notes, fmt.Sprintf("lab: no SCHED_FIFO, so other work can delay packets: %v (needs CAP_SYS_NICE, as root has it)", fifo))
 		}
 	}
 	if !realtime || fifo != nil {
