@@ -39,48 +39,43 @@ func (c *crowd) at() int64 { return c.from + int64(c.At()) }
 
 // crowd sends the next SYN of a site's other subscribers.
 func (w *world) crowd(site int) {
-	c := &w.crowds[site]
-	w.passed = w.boxes[w.outermost[site]].nat.Outbound(w.time(), c.SYN(), w.passed[:0])[:0]
-	w.q.push(event{at: c.at(), kind: others, who: uint16(site)})
+	syn := w.crowds[site].SYN()
+	w.passed = w.boxes[w.outermost[site]].nat.Outbound(w.time(), syn, w.passed[:0])[:0]
+}
+
+// awaitCrowd makes the event of the crowd's next SYN.
+func (w *world) awaitCrowd(site int) {
+	w.q.push(event{at: w.crowds[site].at(), kind: others, who: uint16(site)})
 }
 
 // observe lets third parties see the public endpoints of the hosts, beginning at
 // the time from, and starts the cross traffic.
 func (w *world) observe(from int64) {
-	w.now = from
-	most := 0
-	for i := range w.crowds {
-		if c := &w.crowds[i]; c.Crowd != nil {
-			c.from = from
-			w.q.push(event{at: c.at(), kind: others, who: uint16(i)})
-		}
-		most = max(most, w.set.sites[i].observations)
-	}
 	for i := range w.hosts {
 		w.hosts[i].observed = w.hosts[i].observed[:0]
 	}
-	for n := range most {
-		w.crowdUntil(from + int64(n)*int64(observationGap(most)))
-		for i := range w.hosts {
-			if h := &w.hosts[i]; n < h.site.observations {
-				w.ask(h, n)
+	for site := range w.set.sites {
+		c := &w.crowds[site]
+		c.from = from
+		observations := w.set.sites[site].observations
+		for n := range observations {
+			at := from + int64(n)*int64(observationGap(observations))
+			for c.Crowd != nil && c.at() < at {
+				w.now = c.at()
+				w.crowd(site)
 			}
+			w.now = at
+			for i := site; i < len(w.hosts); i += 2 {
+				w.ask(&w.hosts[i], n)
+			}
+		}
+		if c.Crowd != nil {
+			w.awaitCrowd(site)
 		}
 	}
 }
 
 func observationGap(n int) time.Duration { return min(askGap, askSpan/time.Duration(n)) }
-
-// crowdUntil lets the other subscribers do what they do before the time at, and
-// moves on to it.
-func (w *world) crowdUntil(at int64) {
-	for len(w.q.list) > 0 && w.q.list[0].at < at {
-		e := w.q.pop()
-		w.now = e.at
-		w.crowd(int(e.who))
-	}
-	w.now = at
-}
 
 // ask sends a SYN to observer number n, who sees the host's public endpoint. It answers
 // nothing.
@@ -114,61 +109,96 @@ func observer(n int) netip.AddrPort {
 }
 
 // aim is the peer's address and its likeliest ports, the best first.
-func (w *world) aim(h *host, instants [2]int64) (netip.Addr, []uint16) {
+func (w *world) aim(h *host) (netip.Addr, []uint16) {
 	peer := &w.hosts[h.n^1]
-	want := h.site.RemotePorts
 	seen := peer.observed
 	addr := peer.end.public.Addr()
 	if len(seen) > 0 {
 		addr = seen[len(seen)-1].Addr()
 	}
-	one := &w.one
-	one[0] = peer.end.public.Port()
-	switch {
+	h.ports = h.ports[:0]
+	switch want := h.site.RemotePorts; {
 	case want == 1 && len(seen) == 0:
-		return addr, one[:]
+		h.ports = append(h.ports, peer.end.public.Port())
 	case want == 1 && len(seen) == 1: // see Side.Observations
-		one[0] = seen[0].Port()
-		return addr, one[:]
+		h.ports = append(h.ports, seen[0].Port())
+	default:
+		w.guess(peer, h, want)
 	}
-	return addr, w.guess(peer, h, instants, want)
+	return addr, h.ports
 }
 
-// guess predicts the ports of a peer. One that was computed before for the same
-// observations is taken again.
-func (w *world) guess(peer, h *host, instants [2]int64, want int) []uint16 {
-	key := append(w.scratch[:0], byte(peer.n), byte(peer.n>>8), byte(want))
+// A prediction takes milliseconds, a trial microseconds. It hardly depends on
+// where in the range of ports the observed ones lie, only on how far they are apart: so those of a
+// counter that begins anywhere are moved to one place, and the guesses back, and a
+// guess for a pattern that came before is remembered. Blocks of ports begin at
+// multiples of powers of two, so for more than one guess the place within the largest
+// usual block is kept; for the best guess it is enough to keep even ports even.
+// A test compares with predictions at the true place.
+const (
+	patternPlace = 16384 // where ports are moved to
+	patternBlock = 512   // largest block whose bounds are kept
+	patternRoom  = 2048  // to the ends of the range and to the local port, and span of a pattern
+)
+
+// patternShift is how far the observed ports may be moved down; 0 where the place
+// matters.
+func patternShift(seen []netip.AddrPort, local uint16, want int) int {
+	if len(seen) == 0 {
+		return 0
+	}
+	lo, hi := 65535, 0
+	for _, o := range seen {
+		lo, hi = min(lo, int(o.Port())), max(hi, int(o.Port()))
+	}
+	near := lo-patternRoom < int(local) && int(local) < hi+patternRoom
+	if near || hi-lo > patternRoom || lo < 1024+patternRoom || hi > 65535-patternRoom {
+		return 0
+	}
+	unit := 2
+	if want > 1 {
+		unit = patternBlock
+	}
+	return lo - patternPlace - lo%unit
+}
+
+// guess predicts the ports of a peer.
+func (w *world) guess(peer, h *host, want int) {
+	local := peer.end.public.Port()
+	shift := patternShift(peer.observed, local, want)
+	key := binary.BigEndian.AppendUint16(append(w.scratch[:0], byte(want)), peer.n)
 	for _, o := range peer.observed {
 		a := o.Addr().As4()
-		key = binary.BigEndian.AppendUint16(append(key, a[:]...), o.Port())
+		key = binary.BigEndian.AppendUint16(append(key, a[:]...), uint16(int(o.Port())-shift))
 	}
-	key = binary.BigEndian.AppendUint64(key, uint64(instants[1]))
 	w.scratch = key
-	if ports, ok := w.guesses[string(key)]; ok {
-		return ports
+	ports, ok := w.guesses[string(key)]
+	if !ok {
+		ports = predictPorts(peer, h.end.public, shift, want)
+		if len(w.guesses) < guessesKept {
+			w.guesses[string(key)] = ports
+		}
 	}
-	at := instants[peer.side]
-	if peer.site.Strategy == Prime {
-		at -= int64(PrimeLead)
+	for _, p := range ports {
+		moved := int(p) + shift
+		if p == local {
+			moved = int(p) // stays where it is
+		}
+		if moved > 0 && moved <= 65535 {
+			h.ports = append(h.ports, uint16(moved))
+		}
 	}
-	ports := predictPorts(peer, h.end.public, min(instants[0], instants[1])-int64(askLead), at, want)
-	if len(w.guesses) < guessesKept {
-		w.guesses[string(key)] = ports
-	}
-	return ports
 }
 
-// predictPorts asks package nat/predict. from is when the first observation was made, at when the
-// mapping to be guessed will be.
-func predictPorts(peer *host, toward netip.AddrPort, from, at int64, want int) []uint16 {
+// predictPorts asks package nat/predict for the ports of a peer, all observations
+// being lower by shift.
+func predictPorts(peer *host, toward netip.AddrPort, shift, want int) []uint16 {
 	var obs []predict.Observation
-	gap := int64(0)
-	if n := max(len(peer.observed), peer.site.observations); n > 0 {
-		gap = int64(observationGap(n))
-	}
 	for i, o := range peer.observed {
 		obs = append(obs, predict.Observation{
-			Time: Epoch.Add(time.Duration(from + int64(i)*gap)), Local: peer.end.local, Dest: observer(i), External: o,
+			Time:  Epoch.Add(time.Duration(i)*observationGap(peer.site.observations) - askLead),
+			Local: peer.end.local, Dest: observer(i),
+			External: netip.AddrPortFrom(o.Addr(), uint16(int(o.Port())-shift)),
 		})
 	}
 	local := []uint16{peer.end.public.Port()}
@@ -178,7 +208,10 @@ func predictPorts(peer *host, toward netip.AddrPort, from, at int64, want int) [
 	}
 	target := predict.Target{Local: peer.end.local, Dest: toward}
 	if len(obs) > 0 {
-		target.Time = Epoch.Add(time.Duration(at))
+		target.Time = Epoch // the agreed instant, or when the peer primes
+		if peer.site.Strategy == Prime {
+			target.Time = Epoch.Add(-PrimeLead)
+		}
 	}
 	d, err := p.Next(target)
 	if err != nil {

@@ -44,6 +44,7 @@ type host struct {
 	syn       rawtcp.Segment
 	early     []arrival // repair: what came before the instant
 
+	ports    []uint16         // of the peer that it tries, in order
 	observed []netip.AddrPort // its public endpoint as a third party saw it
 	syns     []lab.Passage    // that left the outermost NAT
 
@@ -68,11 +69,11 @@ func (h *host) kernel() bool { return h.site.Engine != Repair }
 // prepare makes the host ready for a trial, after observe.
 func (w *world) prepare(h *host, instants [2]int64) error {
 	instant := instants[h.side]
-	aim, ports := w.aim(h, instants)
+	aim, ports := w.aim(h)
 	*h = host{
 		n: h.n, side: h.side, box: h.box, site: h.site, end: h.end, handshake: h.handshake,
 		remote: netip.AddrPortFrom(aim, ports[0]), timer: never,
-		early: h.early[:0], observed: h.observed, syns: h.syns[:0],
+		early: h.early[:0], observed: h.observed, ports: ports, syns: h.syns[:0],
 	}
 	primes := h.site.Strategy == Prime
 	if primes {

@@ -33,7 +33,6 @@ type world struct {
 	packets   int
 	tap       func(Packet)
 	guesses   map[string][]uint16 // see world.guess
-	one       [1]uint16
 
 	// Memory that is used again.
 	segments []rawtcp.Segment
@@ -166,6 +165,7 @@ func (w *world) happen(e *event) {
 		}
 	case others:
 		w.crowd(int(e.who))
+		w.awaitCrowd(int(e.who))
 	case letGo:
 		w.expire(&w.ways[1-e.who])
 	case fromLink:
