@@ -22,6 +22,7 @@ type simResult struct {
 	Version      int          `json:"version"`
 	Trials       int          `json:"trials"`    // done
 	Requested    int          `json:"requested"` // more: the run was interrupted
+	Flows        int          `json:"flows"`     // of these trials
 	Seed         uint64       `json:"seed"`
 	Scenario     simScenario  `json:"scenario"`
 	Connected    simShare     `json:"connected"`
@@ -39,16 +40,30 @@ type simResult struct {
 
 type simScenario struct {
 	scenarioJSON
-	Name        string `json:"name"`
-	EngineA     string `json:"engine_a"`
-	EngineB     string `json:"engine_b"`
-	AccessANS   int64  `json:"access_a_ns"`
-	AccessBNS   int64  `json:"access_b_ns"`
-	JitterNS    int64  `json:"jitter_ns"`
-	SkewSigmaNS int64  `json:"skew_sigma_ns"`
-	SkewBoundNS int64  `json:"skew_bound_ns"`
-	TimeoutNS   int64  `json:"timeout_ns"`
-	Retries     int    `json:"retries"`
+	Name          string  `json:"name"`
+	EngineA       string  `json:"engine_a"`
+	EngineB       string  `json:"engine_b"`
+	AccessANS     int64   `json:"access_a_ns"`
+	AccessBNS     int64   `json:"access_b_ns"`
+	JitterNS      int64   `json:"jitter_ns"`
+	SkewSigmaNS   int64   `json:"skew_sigma_ns"`
+	SkewBoundNS   int64   `json:"skew_bound_ns"`
+	TimeoutNS     int64   `json:"timeout_ns"`
+	Retries       int     `json:"retries"`
+	StrategyA     string  `json:"strategy_a"`
+	StrategyB     string  `json:"strategy_b"`
+	TTLA          int     `json:"ttl_a"`
+	TTLB          int     `json:"ttl_b"`
+	SubscribersA  int     `json:"subscribers_a"`
+	SubscribersB  int     `json:"subscribers_b"`
+	CrossTrafficA float64 `json:"cross_traffic_a"`
+	CrossTrafficB float64 `json:"cross_traffic_b"`
+	ObservationsA int     `json:"observations_a"`
+	ObservationsB int     `json:"observations_b"`
+	RemotePortsA  int     `json:"remote_ports_a"`
+	RemotePortsB  int     `json:"remote_ports_b"`
+	LearnPortA    bool    `json:"learn_port_a"`
+	LearnPortB    bool    `json:"learn_port_b"`
 }
 
 type simShare struct {
@@ -80,28 +95,40 @@ type simQuantile struct {
 
 func newSimResult(cfg *sim.Config, r *sim.Result) *simResult {
 	s := &cfg.Scenario
-	ab, ba := s.Link.Delays()
 	res := &simResult{
-		Format: simFormat, Version: simVersion, Trials: r.Trials, Requested: cfg.Trials, Seed: cfg.Seed,
+		Format: simFormat, Version: simVersion, Trials: r.Trials, Requested: cfg.Trials, Flows: r.Flows, Seed: cfg.Seed,
 		Scenario: simScenario{
-			scenarioJSON: scenarioJSON{Family: s.Family, NATA: natName(s.A), NATB: natName(s.B),
-				DelayABNS: ab.Nanoseconds(), DelayBANS: ba.Nanoseconds(), SkewNS: cfg.Skew.Nanoseconds(), Faults: []string{}},
-			Name: s.Name, EngineA: string(cfg.A.Engine), EngineB: string(cfg.B.Engine),
+			scenarioJSON: newSimScenario(cfg),
+			Name:         s.Name, EngineA: string(cfg.A.Engine), EngineB: string(cfg.B.Engine),
 			AccessANS: cfg.A.Access.Nanoseconds(), AccessBNS: cfg.B.Access.Nanoseconds(), JitterNS: cfg.Jitter.Nanoseconds(),
 			SkewSigmaNS: cfg.SkewError.Sigma.Nanoseconds(), SkewBoundNS: cfg.SkewError.Bound.Nanoseconds(),
 			TimeoutNS: cfg.Timeout.Nanoseconds(), Retries: cfg.A.Retries,
+			StrategyA: string(cfg.A.Strategy), StrategyB: string(cfg.B.Strategy), TTLA: int(cfg.A.TTL), TTLB: int(cfg.B.TTL),
+			SubscribersA: max(s.A.Subscribers, 1), SubscribersB: max(s.B.Subscribers, 1),
+			CrossTrafficA: s.A.CrossTraffic, CrossTrafficB: s.B.CrossTraffic,
+			ObservationsA: cfg.A.Observations, ObservationsB: cfg.B.Observations,
+			RemotePortsA: cfg.A.RemotePorts, RemotePortsB: cfg.B.RemotePorts, LearnPortA: cfg.A.LearnPort, LearnPortB: cfg.B.LearnPort,
 		},
 		Connected: newSimShare(r.Connected), Crossed: newSimShare(r.Crossed), Simultaneous: newSimShare(r.Simultaneous),
 		AEarly: r.AEarly, BEarly: r.BEarly, Unmet: r.Unmet, A: simEnd(r.A), B: simEnd(r.B),
 		Established: newSimQuantile(r.Established), Margin: newSimQuantile(r.Margin), Packets: r.Packets,
 	}
-	if res.Scenario.Family == "" {
-		res.Scenario.Family = lab.IP4
+	return res
+}
+
+// newSimScenario is the part of the scenario that the demo prints too.
+func newSimScenario(cfg *sim.Config) scenarioJSON {
+	s := &cfg.Scenario
+	ab, ba := s.Link.Delays()
+	r := scenarioJSON{Family: s.Family, NATA: natName(s.A), NATB: natName(s.B),
+		DelayABNS: ab.Nanoseconds(), DelayBANS: ba.Nanoseconds(), SkewNS: cfg.Skew.Nanoseconds(), Faults: []string{}}
+	if r.Family == "" {
+		r.Family = lab.IP4
 	}
 	for _, fault := range s.Link.Faults {
-		res.Scenario.Faults = append(res.Scenario.Faults, fault.String())
+		r.Faults = append(r.Faults, fault.String())
 	}
-	return res
+	return r
 }
 
 func newSimShare(s sim.Share) simShare {
@@ -125,7 +152,13 @@ func natName(s lab.Site) string {
 
 // writeSimTable writes the result for people.
 func writeSimTable(out io.Writer, cfg *sim.Config, r *sim.Result) error {
-	fmt.Fprintf(out, "%s\n%d trials, seed %d\n\n", describeSim(cfg), r.Trials, cfg.Seed)
+	counted := "trials"
+	fmt.Fprintf(out, "%s\n%d trials, seed %d", describeSim(cfg), r.Trials, cfg.Seed)
+	if r.Flows != r.Trials {
+		counted = "flows"
+		fmt.Fprintf(out, ", %d flows", r.Flows)
+	}
+	fmt.Fprint(out, "\n\n")
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	row := func(cells ...any) {
 		for _, c := range cells {
@@ -133,13 +166,13 @@ func writeSimTable(out io.Writer, cfg *sim.Config, r *sim.Result) error {
 		}
 		fmt.Fprintln(w)
 	}
-	row("", "trials", "share", "95 % from", "to")
+	row("", counted, "share", "95 % from", "to")
 	for _, s := range []struct {
 		name string
 		sim.Share
 	}{{"connected", r.Connected}, {"simultaneous", r.Simultaneous}, {"crossed", r.Crossed},
-		{"A early", sim.Share{Count: r.AEarly, Of: r.Trials}}, {"B early", sim.Share{Count: r.BEarly, Of: r.Trials}},
-		{"unmet", sim.Share{Count: r.Unmet, Of: r.Trials}}} {
+		{"A early", sim.Share{Count: r.AEarly, Of: r.Flows}}, {"B early", sim.Share{Count: r.BEarly, Of: r.Flows}},
+		{"unmet", sim.Share{Count: r.Unmet, Of: r.Flows}}} {
 		lo, hi := s.Interval()
 		row(s.name, s.Count, percent(s.Value()), percent(lo), percent(hi))
 	}
@@ -162,7 +195,7 @@ func writeSimTable(out io.Writer, cfg *sim.Config, r *sim.Result) error {
 		return err
 	}
 	fmt.Fprintln(out)
-	row("", "trials", "min", "10 %", "50 %", "90 %", "99 %", "max")
+	row("", counted, "min", "10 %", "50 %", "90 %", "99 %", "max")
 	for _, q := range []struct {
 		name string
 		sim.Quantiles
@@ -205,8 +238,43 @@ func describeSim(cfg *sim.Config) string {
 	add("; skew %v", cfg.Skew)
 	add("; sigma of the skew %v", cfg.SkewError.Sigma)
 	add("; bound of the skew %v", cfg.SkewError.Bound)
+	for i, site := range []struct {
+		lab.Site
+		sim.Side
+	}{{s.A, cfg.A}, {s.B, cfg.B}} {
+		describeSide(&b, "AB"[i:i+1], &site.Site, &site.Side)
+	}
 	for _, fault := range s.Link.Faults {
 		fmt.Fprintf(&b, "; %v", fault)
 	}
 	return b.String()
+}
+
+// describeSide names what a side has beyond an engine and a NAT.
+func describeSide(b *strings.Builder, name string, at *lab.Site, s *sim.Side) {
+	var list []string
+	if s.Strategy == sim.Prime {
+		list = append(list, "primes")
+	}
+	if s.TTL != 0 {
+		list = append(list, fmt.Sprintf("TTL %d", s.TTL))
+	}
+	if s.Observations != 0 {
+		list = append(list, fmt.Sprintf("%d observations", max(s.Observations, 0)))
+	}
+	if s.RemotePorts > 1 {
+		list = append(list, fmt.Sprintf("%d remote ports", s.RemotePorts))
+	}
+	if s.LearnPort {
+		list = append(list, "learns the port")
+	}
+	if at.Subscribers > 1 {
+		list = append(list, fmt.Sprintf("%d subscribers", at.Subscribers))
+	}
+	if at.CrossTraffic > 0 {
+		list = append(list, fmt.Sprintf("cross traffic %v/s", at.CrossTraffic))
+	}
+	if len(list) > 0 {
+		fmt.Fprintf(b, "; %s: %s", name, strings.Join(list, ", "))
+	}
 }

@@ -9,8 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/synpunch/synpunch/capture"
+	"github.com/synpunch/synpunch/lab/sim"
+	"github.com/synpunch/synpunch/punch"
 )
 
 // TestSimInterrupted: Ctrl-C keeps what is done.
@@ -70,6 +73,49 @@ func TestSimCapture(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestSimReport: the object of the demo, about the packets that the hosts saw.
+func TestSimReport(t *testing.T) {
+	for _, engine := range []string{"repair", "park", "connect"} {
+		name := filepath.Join(t.TempDir(), "report.json")
+		args := []string{"sim", "--trials", "3", "--trial", "2", "--engine", engine, "--strategy", "prime", "--skew", "5ms", "--report", name}
+		if code := run(t.Context(), args, strings.NewReader(""), io.Discard, os.Stderr); code != exitDone {
+			t.Fatalf("exit code %d", code)
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var res demoResult
+		dec := json.NewDecoder(bytes.NewReader(text))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(&res); err != nil {
+			t.Fatal(err)
+		}
+		if res.Version != 1 || res.Outcome != punch.Established || !res.Crossed || *res.SkewNS != 5e6 || *res.MarginNS != 15e6 || res.Scenario.Family != "ip4" {
+			t.Errorf("%s: %s", engine, text)
+		}
+		for i, r := range []*punch.Report{res.A, res.B} {
+			if r.Outcome != punch.Established || r.Engine != punch.Engine(engine) || r.Strategy != punch.Prime || !*r.Simultaneous || *r.SendErrorNS != 0 ||
+				r.Crossing == nil || r.Crossing.Regime != capture.RegimeCrossed || r.ICMPs != 1 || r.RSTs != 0 || r.PeerISN == nil || len(r.Events) < 5 {
+				t.Errorf("%s, side %d: %+v", engine, i, r)
+			}
+			if want := sim.Epoch.Add(time.Duration(i) * 5 * time.Millisecond); !r.Scheduled.Equal(want) || !r.Sent.Equal(want) {
+				t.Errorf("%s, side %d: scheduled %v, sent %v", engine, i, r.Scheduled, r.Sent)
+			}
+		}
+		if *res.A.ISN != *res.B.PeerISN || *res.A.Established != 40e6 || *res.B.Established != 40e6 {
+			t.Errorf("%s: ISN %d and %d, established %d and %d", engine, *res.A.ISN, *res.B.PeerISN, *res.A.Established, *res.B.Established)
+		}
+	}
+}
+
+// TestSimConstants: the simulation does what package punch does.
+func TestSimConstants(t *testing.T) {
+	if sim.PrimeLead != punch.PrimeLead || sim.PrimeTTL != punch.PrimeTTL || sim.DefaultRetries != punch.DefaultRetries || sim.DefaultTimeout != punch.DefaultTimeout {
+		t.Error("not the numbers of package punch")
 	}
 }
 
