@@ -138,7 +138,7 @@ func (x *box) bind(index map[string]int) error {
 
 // start runs the box until end.
 func (x *box) start(realtime bool) {
-	raiseProcs()
+	raiseProcs(boxProcs)
 	x.begin = time.Now()
 	x.ended = make(chan struct{})
 	prepared := make(chan []string)
@@ -318,7 +318,7 @@ func (x *box) end() error {
 		return fmt.Errorf("wake %s: %w", x.name, err)
 	}
 	<-x.ended
-	lowerProcs()
+	lowerProcs(boxProcs)
 	return nil
 }
 

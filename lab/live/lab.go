@@ -39,13 +39,19 @@ type Lab struct {
 type Host struct {
 	Name   string     // "a" or "b"; "a2" and so on for further subscribers
 	Addr   netip.Addr // its own address: private behind a NAT that translates
-	Public netip.Addr // what the other side sees: the NAT's, or Addr
+	Public netip.Addr // what the other side sees: the NAT's, or Addr; of several the first
 	Iface  string     // its one interface besides lo
 	MTU    int        // of Iface, in bytes
 
-	net *network
-	at  *node
+	net   *network
+	at    *node
+	chain lab.Chain
+	pool  bool // the outermost NAT has several addresses
 }
+
+// Preserves reports whether a local port of the host is its external port too, unless
+// another host has taken it there: a peer knows the public endpoint then.
+func (h *Host) Preserves(port uint16) bool { return h.chain.Preserves(port) && !h.pool }
 
 // Lanes of a Lab's events: the public sides of the two NATs.
 const (
@@ -104,8 +110,8 @@ type Counters struct {
 
 // Build makes the scenario. ctx bounds the building only. It takes some 20 ms.
 //
-// While a lab with a link (a delay or a fault) is up, runtime.GOMAXPROCS is four higher, so
-// that the link's thread does not wait behind goroutines that compute.
+// While a lab is up, runtime.GOMAXPROCS is higher by four for a link (a delay or a fault) and
+// by one for each model NAT, so that their threads do not wait behind goroutines that compute.
 //
 // The error wraps lab.ErrScenario when the scenario is at fault,
 // errors.ErrUnsupported on other systems than Linux and where the kernel lacks a

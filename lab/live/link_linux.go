@@ -127,7 +127,7 @@ func queueBytes(delay time.Duration) int {
 // start runs the link until end.
 func (l *link) start(realtime bool) {
 	l.running = true
-	raiseProcs()
+	raiseProcs(linkProcs)
 	prepared := make(chan []string)
 	for i := range l.ways {
 		l.threads.Go(func() {
@@ -172,7 +172,7 @@ func (l *link) end() error {
 			return fmt.Errorf("wake the link: %w", err)
 		}
 		l.threads.Wait()
-		lowerProcs()
+		lowerProcs(linkProcs)
 	}
 	for i := range l.ways {
 		l.ways[i].end()

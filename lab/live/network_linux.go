@@ -100,7 +100,7 @@ func build(ctx context.Context, s *lab.Scenario, cfg *Config) (_ *Lab, err error
 	l := &Lab{net: n}
 	for i, to := range []**Host{&l.A, &l.B} {
 		for j, h := range p.hosts[i] {
-			host := &Host{Name: h.name, Addr: h.addr, Public: h.public, Iface: hostPort, MTU: mtu, net: n, at: n.nodes[h.node]}
+			host := &Host{Name: h.name, Addr: h.addr, Public: h.public, Iface: hostPort, MTU: mtu, net: n, at: n.nodes[h.node], chain: h.chain, pool: h.pool}
 			if j == 0 {
 				*to = host
 			} else {

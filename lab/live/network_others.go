@@ -37,3 +37,8 @@ func (n *network) observe(context.Context, *Host, uint16) (netip.AddrPort, error
 func (n *network) close() error       { return nil }
 func (h *Host) do(func() error) error { return unsupported() }
 func (h *Host) start(*exec.Cmd) error { return unsupported() }
+
+const endProcs = 0
+
+func raiseProcs(int) {}
+func lowerProcs(int) {}

@@ -53,6 +53,8 @@ type hostPlan struct {
 	node   int
 	addr   netip.Addr // its own
 	public netip.Addr // what the others see
+	chain  lab.Chain
+	pool   bool // the outermost NAT has several addresses
 }
 
 // boxPlan is one NAT or firewall.
@@ -155,7 +157,7 @@ func (p *plan) addSite(i int, site *lab.Site) error {
 		} else {
 			w.node = p.addNode(fmt.Sprintf("host-%s", w.name("")), false, false)
 		}
-		h := hostPlan{name: w.name(""), node: w.node}
+		h := hostPlan{name: w.name(""), node: w.node, chain: chain, pool: site.Addresses > 1}
 		w.inner()
 		lan := w.enter(&last, len(chain)-1)
 		h.addr = w.host

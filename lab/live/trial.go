@@ -1,21 +1,9 @@
 package live
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"hash"
-	"io"
-	"math/rand/v2"
 	"net/netip"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,10 +11,13 @@ import (
 	"github.com/synpunch/synpunch/punch"
 )
 
-// Trial is one punch between the two hosts of a lab, made by the real command.
+// Trial is one punch between two hosts of a lab, made by the real command.
 type Trial struct {
 	// Command is the synpunch program and the words that stand before its flags,
-	// such as {"/usr/bin/synpunch", "punch"}.
+	// such as {"/usr/bin/synpunch", "punch"}. Empty: the attempts are made by package punch
+	// in this process, each on a thread of its own in its host's namespace. That costs
+	// less, and the two ends then share one Go runtime, garbage collector
+	// and all, which two hosts never do.
 	Command []string
 	// At is the agreed instant; zero means as soon as both processes can be ready.
 	At time.Time
@@ -38,6 +29,7 @@ type Trial struct {
 	// Timeout is that of both attempts; zero means punch.DefaultTimeout.
 	Timeout time.Duration
 	// Dir gets the reports and captures: a.json, b.json, a.pcapng, b.pcapng. It must exist.
+	// Without Command only captures go there.
 	Dir string
 	// Capture writes the pcapng files.
 	Capture bool
@@ -49,10 +41,17 @@ type Trial struct {
 type Side struct {
 	Engine   punch.Engine
 	Strategy punch.Strategy
-	Port     uint16   // the local port; zero means 40000 for A, 50000 for B
-	Args     []string // more flags for the command
+	Port     uint16 // the local port; zero means 40000 for A, 50000 for B
+	Host     *Host  // another subscriber of the site; nil: Lab.A or Lab.B
+	// Aim is what this side takes for the other's public endpoint. Zero: what it can know. Where the
+	// other's NATs preserve its port that is the public address with the local port, otherwise
+	// the endpoint that Lab.Observe gives, or, if nothing came through, the former.
+	Aim  netip.AddrPort
+	Args []string // more flags for the command
 	// Started is called with the running process, if not nil.
 	Started func(*exec.Cmd)
+	// Plan changes the plan of an attempt in this process, if not nil.
+	Plan func(*punch.Plan)
 }
 
 // TrialResult is what a Trial gave.
@@ -78,9 +77,10 @@ type SideResult struct {
 	Report  *punch.Report // nil when the command wrote none
 	Command []string      // as it was run
 	Stderr  string
-	Exit    int   // exit code, -1 when a signal ended it
-	Bytes   int64 // that arrived unchanged from the beginning
-	Err     error // of running the command or of the bytes
+	Exit    int            // exit code, -1 when a signal ended it
+	Bytes   int64          // that arrived unchanged from the beginning
+	Aim     netip.AddrPort // what it took for the other's public endpoint
+	Err     error          // of running the command or of the bytes
 	Capture string
 }
 
@@ -102,142 +102,96 @@ func (t *Trial) Lead() time.Duration {
 
 // Run makes the trial. Trials may run at the same time in one lab, with ports of
 // their own; one that uses ports again wants Lab.ResetCount before. The error is about the lab; that a punch failed is a
-// result. Both processes have ended when Run returns; ctx ends them early.
+// result. Both attempts have ended when Run returns; ctx ends them early.
 func (t *Trial) Run(ctx context.Context, l *Lab) (*TrialResult, error) {
-	if len(t.Command) == 0 {
-		return nil, errors.New("trial: no command")
+	ends, err := t.ends(ctx, l)
+	if err != nil {
+		return nil, err
 	}
 	at := t.At
 	if at.IsZero() {
 		at = time.Now().Add(t.Lead())
 	}
-	portA, portB := t.A.Port, t.B.Port
-	if portA == 0 {
-		portA = 40000
-	}
-	if portB == 0 {
-		portB = 50000
-	}
+	ends[0].at, ends[1].at = at, at.Add(t.Skew)
 	r := &TrialResult{At: at}
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		r.A = t.side(ctx, l.A, &t.A, "a", portA, netip.AddrPortFrom(l.B.Public, portB), at)
-	})
-	wg.Go(func() {
-		r.B = t.side(ctx, l.B, &t.B, "b", portB, netip.AddrPortFrom(l.A.Public, portA), at.Add(t.Skew))
-	})
+	for i, to := range []*SideResult{&r.A, &r.B} {
+		wg.Go(func() {
+			if len(t.Command) > 0 {
+				*to = t.command(ctx, &ends[i])
+			} else {
+				*to = t.inside(ctx, &ends[i])
+			}
+			to.Aim = ends[i].aim
+		})
+	}
 	wg.Wait()
 	if r.A.Err == nil && r.B.Err == nil {
 		r.Verified = r.A.Bytes + r.B.Bytes
 	}
-	for _, m := range l.Meetings() {
-		if m.A.Addr() == l.A.Public && m.A.Port() == portA && m.B.Port() == portB {
-			r.Meeting = &m.Meeting
-		}
-	}
+	r.Meeting = meetingOf(l.Meetings(), ends[1].aim, ends[0].aim)
 	return r, ctx.Err()
 }
 
-// side runs one end: stream(other side) comes out of it, its own goes in.
-func (t *Trial) side(ctx context.Context, h *Host, s *Side, name string, port uint16, remote netip.AddrPort, at time.Time) SideResult {
-	report := filepath.Join(t.Dir, name+".json")
-	args := append(t.Command[1:len(t.Command):len(t.Command)],
-		"--local", netip.AddrPortFrom(h.Addr, port).String(), "--remote", remote.String(),
-		"--at", strconv.FormatInt(at.UnixNano(), 10), "--report", report)
-	if s.Engine != "" {
-		args = append(args, "--engine", string(s.Engine))
-	}
-	if s.Strategy != "" {
-		args = append(args, "--strategy", string(s.Strategy))
-	}
-	if t.Timeout > 0 {
-		args = append(args, "--timeout", t.Timeout.String())
-	}
-	res := SideResult{}
-	if t.Capture {
-		res.Capture = filepath.Join(t.Dir, name+".pcapng")
-		args = append(args, "--capture", res.Capture)
-	}
-	args = append(args, s.Args...)
-	res.Command = append([]string{t.Command[0]}, args...)
-	os.Remove(report)
+// end is one side of a trial under way.
+type end struct {
+	*Side
+	name  string // "a" or "b"
+	host  *Host
+	local netip.AddrPort
+	aim   netip.AddrPort
+	at    time.Time
+}
 
-	cmd := exec.CommandContext(ctx, t.Command[0], args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 2 * time.Second
-	other := map[string]string{"a": "b", "b": "a"}[name]
-	sink := newVerifier(other, t.Bytes)
-	var stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = io.LimitReader(stream(name), t.Bytes), sink, &stderr
-	err := h.Start(cmd)
-	if err == nil {
-		if s.Started != nil {
-			s.Started(cmd)
+// ends finds out what each side aims at.
+func (t *Trial) ends(ctx context.Context, l *Lab) ([2]end, error) {
+	ends := [2]end{{Side: &t.A, name: "a", host: l.A}, {Side: &t.B, name: "b", host: l.B}}
+	for i := range ends {
+		e := &ends[i]
+		port := [2]uint16{40000, 50000}[i]
+		if e.Port != 0 {
+			port = e.Port
 		}
-		err = cmd.Wait()
+		if e.Host != nil {
+			e.host = e.Host
+		}
+		e.local = netip.AddrPortFrom(e.host.Addr, port)
 	}
-	res.Stderr = stderr.String()
-	res.Exit = -1
-	if cmd.ProcessState != nil {
-		res.Exit = cmd.ProcessState.ExitCode()
+	var wg sync.WaitGroup
+	for i := range ends {
+		e, other := &ends[i], &ends[1-i]
+		if e.aim = e.Aim; e.aim.IsValid() {
+			continue
+		}
+		wg.Go(func() { e.aim = other.host.publicEndpoint(ctx, l, other.local.Port()) })
 	}
-	res.Report, res.Err = readReport(report)
-	if err != nil {
-		res.Err = fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(res.Stderr))
-		return res
-	}
-	res.Bytes, err = sink.verified()
-	if res.Err == nil {
-		res.Err = err
-	}
-	return res
+	wg.Wait()
+	return ends, ctx.Err()
 }
 
-func readReport(path string) (*punch.Report, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
+// publicEndpoint is what a peer can know of a port of the host.
+func (h *Host) publicEndpoint(ctx context.Context, l *Lab, port uint16) netip.AddrPort {
+	known := netip.AddrPortFrom(h.Public, port)
+	if h.Preserves(port) {
+		return known
 	}
-	r := new(punch.Report)
-	if err := json.Unmarshal(text, r); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if seen, err := l.Observe(ctx, h, port); err == nil {
+		return seen
 	}
-	return r, nil
+	return known
 }
 
-// stream is the endless byte stream of a side: the same in every trial,
-// different from the other side's.
-func stream(name string) io.Reader {
-	return rand.NewChaCha8(sha256.Sum256([]byte("synpunch trial " + name)))
-}
-
-// verifier compares what arrives with what the other side sends.
-type verifier struct {
-	want   io.Reader
-	hash   hash.Hash // of what arrived
-	n, len int64
-}
-
-func newVerifier(name string, n int64) *verifier {
-	return &verifier{want: io.LimitReader(stream(name), n), hash: sha256.New(), len: n}
-}
-
-func (v *verifier) Write(p []byte) (int, error) {
-	v.n += int64(len(p))
-	return v.hash.Write(p)
-}
-
-// verified is the number of bytes, all of them right.
-func (v *verifier) verified() (int64, error) {
-	if v.n != v.len {
-		return 0, fmt.Errorf("%d of %d bytes arrived", v.n, v.len)
+// meetingOf finds the flow between two public endpoints. Where nobody could name one
+// of them the other must do.
+func meetingOf(list []FlowMeeting, a, b netip.AddrPort) *lab.Meeting {
+	var half *lab.Meeting
+	for i := range list {
+		switch m := &list[i]; {
+		case m.A == a && m.B == b:
+			return &m.Meeting
+		case m.A == a || m.B == b:
+			half = &m.Meeting
+		}
 	}
-	want := sha256.New()
-	if _, err := io.Copy(want, v.want); err != nil {
-		return 0, err
-	}
-	if !bytes.Equal(want.Sum(nil), v.hash.Sum(nil)) {
-		return 0, errors.New("the bytes that arrived are not those that were sent")
-	}
-	return v.n, nil
+	return half
 }
