@@ -131,37 +131,3 @@ type Packet struct {
 	Out  bool   // it left the host, or the NAT towards the link; otherwise it came in
 	Data []byte // from the IP header on; valid during the call only
 }
-
-// meet is how lab/live judges the SYNs of a flow: the first two that crossed,
-// else the nearest two that arrived; one that never arrived counts only where
-// its side has no other.
-func meet(as, bs []lab.Passage) (found lab.Meeting, ok bool) {
-	arrivedA, arrivedB := anyArrived(as), anyArrived(bs)
-	for _, a := range as {
-		if arrivedA && a.Arrived.IsZero() {
-			continue
-		}
-		for _, b := range bs {
-			if arrivedB && b.Arrived.IsZero() {
-				continue
-			}
-			m := lab.Meet(a, b)
-			if m.Crossed {
-				return m, true
-			}
-			if !ok || m.Margin > found.Margin {
-				found, ok = m, true
-			}
-		}
-	}
-	return found, ok
-}
-
-func anyArrived(list []lab.Passage) bool {
-	for _, p := range list {
-		if !p.Arrived.IsZero() {
-			return true
-		}
-	}
-	return false
-}
