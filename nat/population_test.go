@@ -198,8 +198,8 @@ func TestPopulationPairs(t *testing.T) {
 	}{
 		{"connect", sim.Side{Engine: sim.Connect}, 0, [3]float64{1, pair, pair}},
 		// A is early: it is B's NAT that must be silent.
-		{"connect, missed by 40 ms", sim.Side{Engine: sim.Connect}, 60 * time.Millisecond, [3]float64{single, pair, pair}},
-		{"repair, missed by 40 ms", sim.Side{}, 60 * time.Millisecond, [3]float64{1, pair, pair}},
+		{"connect, missed by 30 ms", sim.Side{Engine: sim.Connect}, 50 * time.Millisecond, [3]float64{single, pair, pair}},
+		{"repair, missed by 30 ms", sim.Side{}, 50 * time.Millisecond, [3]float64{1, pair, pair}},
 		{"repair, ports predicted", sim.Side{Observations: 2}, 0, [3]float64{1, 1, pair}},
 	} {
 		for i, failing := range classes[1:] {
