@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/synpunch/synpunch/nat"
@@ -17,6 +18,7 @@ type Kind struct {
 	Filtering   string        `json:"filtering"`   // RFC 4787 section 5
 	Allocation  string        `json:"allocation"`  // RFC 4787 section 4.2, how the external port is chosen
 	Unsolicited string        `json:"unsolicited"` // what an unsolicited SYN gets (RFC 5382 section 4.3)
+	Crossing    string        `json:"crossing"`    // what becomes of a SYN that crosses the host's own (RFC 5382 section 4.2)
 	Families    []string      `json:"families"`    // "ip4", "ip6"
 	About       string        `json:"about"`       // one line for people
 	Behaviour   nat.Behaviour `json:"behaviour"`   // of the model; every knob
@@ -60,9 +62,26 @@ func Kinds() []Kind {
 func (k Kind) Translates() bool { return k.Behaviour.Translation != nat.None }
 
 func newKind(p nat.PresetInfo) Kind {
-	b := &p.Behaviour
-	k := Kind{Name: p.Name, Kernel: isKernel(p.Name), About: p.About, Behaviour: p.Behaviour, Families: []string{IP4},
-		Mapping: mappingWords(b), Filtering: filteringWords(b), Allocation: allocationWords(b), Unsolicited: unsolicitedWords(b)}
+	k := describe(p.Name, &p.Behaviour)
+	k.Kernel, k.About = isKernel(p.Name), p.About
+	return k
+}
+
+// Kind says what the box is in the words of a Kind, under the name that its text is.
+func (b *Box) Kind() Kind {
+	k := describe(b.Text, &b.Behaviour)
+	k.Kernel = b.Kernel != ""
+	for _, p := range nat.Presets() {
+		if p.Name == strings.TrimPrefix(b.Text, Model) {
+			k.About = p.About
+		}
+	}
+	return k
+}
+
+func describe(name string, b *nat.Behaviour) Kind {
+	k := Kind{Name: name, Behaviour: *b, Families: []string{IP4},
+		Mapping: mappingWords(b), Filtering: filteringWords(b), Allocation: allocationWords(b), Unsolicited: unsolicitedWords(b), Crossing: crossingWords(b)}
 	if b.Translation == nat.None {
 		k.Families = append(k.Families, IP6)
 	}
@@ -159,6 +178,19 @@ func unsolicitedWords(b *nat.Behaviour) string {
 		return fmt.Sprintf("answered with ICMP after %v", wait)
 	}
 	return "dropped, its source blacklisted"
+}
+
+func crossingWords(b *nat.Behaviour) string {
+	switch b.InboundSYN {
+	case nat.InboundSYNDrop:
+		return "dropped"
+	case nat.InboundSYNReset:
+		return "answered with RST"
+	}
+	if b.OutboundSYNACK != nat.SYNACKPass {
+		return "passes, its SYN-ACK does not"
+	}
+	return "passes"
 }
 
 // kindNames lists the kinds that know the address family; "" stands for any.

@@ -138,7 +138,7 @@ func parseBox(text string) (Box, error) {
 	if !forced && isKernel(rest) {
 		b.Kernel = rest
 	}
-	if rest == "" {
+	if strings.Trim(rest, ", ") == "" {
 		return b, fmt.Errorf("a NAT is missing in front of or behind a +, or behind %s", Model)
 	}
 	if !strings.ContainsAny(rest, ",=") && !isPreset(rest) {

@@ -2,7 +2,9 @@ package lab_test
 
 import (
 	"errors"
+	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -97,7 +99,7 @@ func TestKinds(t *testing.T) {
 		if err != nil || len(c) != 1 || c[0].Behaviour != k.Behaviour || (c[0].Kernel == k.Name) != k.Kernel || c.Translates() != k.Translates() {
 			t.Errorf("ParseNAT(%q) = %+v, %v", k.Name, c, err)
 		}
-		if k.Mapping == "" || k.Filtering == "" || k.Allocation == "" || k.Unsolicited == "" || k.About == "" || seen[k.Name] {
+		if k.Mapping == "" || k.Filtering == "" || k.Allocation == "" || k.Unsolicited == "" || k.Crossing == "" || k.About == "" || seen[k.Name] {
 			t.Errorf("%s: a word is missing, or it is here twice: %+v", k.Name, k)
 		}
 		seen[k.Name] = true
@@ -149,6 +151,24 @@ func TestKindWords(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("not listed: %v", want)
+	}
+}
+
+// docs/scenario.md has a line for each kind.
+func TestKindsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/scenario.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range lab.Kinds() {
+		live := "model"
+		if k.Kernel {
+			live = "kernel"
+		}
+		line := fmt.Sprintf("| `%s` | %s | %s | %s | %s | %s | %s |", k.Name, live, k.Mapping, k.Filtering, k.Allocation, k.Crossing, k.Unsolicited)
+		if !strings.Contains(string(text), line+"\n") {
+			t.Errorf("docs/scenario.md has no line\n%s", line)
+		}
 	}
 }
 

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/synpunch/synpunch/internal/netns"
 	"github.com/synpunch/synpunch/lab"
 	"github.com/synpunch/synpunch/lab/live"
+	"github.com/synpunch/synpunch/nat"
 	"github.com/synpunch/synpunch/punch"
 )
 
@@ -36,14 +39,24 @@ func newDemoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo [flags]",
 		Short: "Two hosts, two NATs, one punch, on this machine",
-		Long: `Build a small internet out of network namespaces (two hosts, each behind a NAT
-of this kernel, joined by a link with delay), run the real 'synpunch punch' in
-both hosts, and show what happened on the wire. It needs no root, no other
-program and no network, and leaves nothing behind.
+		Long: `Build a small internet out of network namespaces (two hosts, each behind a NAT,
+joined by a link with delay), run the real 'synpunch punch' in both hosts, and
+show what happened on the wire. It needs no root, no other program and no
+network, and leaves nothing behind.
 
-Kinds of NAT: ` + strings.Join(natNames(), ", ") + `.`,
+A KIND of NAT is a name, or a name and knobs that differ (cgn,max-mappings=64),
+or knobs alone; + puts a NAT in front of the next (eim+cgn: a home router behind
+a carrier's NAT). 'synpunch lab kinds' says what each name does. These are this
+kernel's own NAT, or the model with model: in front (model:linux):
+  ` + wrapWords(natNames(true), 76, "  ") + `
+and these the model:
+  ` + wrapWords(natNames(false), 76, "  ") + `
+
+Where a NAT does not keep the local port, its host is seen by a third party just
+before, and the other side aims at the port that was seen.`,
 		Example: `  synpunch demo
   synpunch demo --engine repair,connect --nat-a linux-rst --nat-b linux-rst --skew 30ms
+  synpunch demo --nat-a eim+cgn --nat-b apdm,unsolicited=rst
   synpunch demo --nat-a firewall --nat-b firewall --ip6 --delay 5ms --json`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -81,17 +94,20 @@ Kinds of NAT: ` + strings.Join(natNames(), ", ") + `.`,
 	cmd.MarkFlagFilename("scenario", "yaml", "yml")
 	cmd.MarkFlagDirname("capture")
 	for _, name := range []string{"nat-a", "nat-b"} {
-		cmd.RegisterFlagCompletionFunc(name, fixed(natNames()...))
+		cmd.RegisterFlagCompletionFunc(name, fixed(append(natNames(true), natNames(false)...)...))
 	}
 	cmd.RegisterFlagCompletionFunc("engine", fixed("repair", "park", "connect"))
 	cmd.RegisterFlagCompletionFunc("strategy", fixed("cross", "prime"))
 	return cmd
 }
 
-func natNames() []string {
+// natNames lists the kinds that are this kernel's own, or the others.
+func natNames(kernel bool) []string {
 	var names []string
 	for _, k := range lab.Kinds() {
-		names = append(names, k.Name)
+		if k.Kernel == kernel {
+			names = append(names, k.Name)
+		}
 	}
 	return names
 }
@@ -129,7 +145,7 @@ func (f *demoFlags) parse(cmd *cobra.Command) (*live.Trial, *lab.Scenario, error
 			return nil, nil, err
 		}
 	}
-	return t, s, s.Validate()
+	return t, s, live.Validate(s)
 }
 
 func loadScenario(path string) (*lab.Scenario, error) {
@@ -170,6 +186,8 @@ type demoResult struct {
 	MarginNS      *int64        `json:"margin_ns"` // as seen between the NATs; null when the SYNs did not both come there
 	SkewNS        *int64        `json:"skew_ns"`   // B's SYN at NAT B minus A's at NAT A
 	BytesVerified int64         `json:"bytes_verified"`
+	AAimsAt       string        `json:"a_aims_at"` // what each side took for the other's public endpoint
+	BAimsAt       string        `json:"b_aims_at"`
 	Scenario      scenarioJSON  `json:"scenario"`
 	A             *punch.Report `json:"a"`
 	B             *punch.Report `json:"b"`
@@ -228,6 +246,7 @@ func runDemo(cmd *cobra.Command, f *demoFlags, t *live.Trial, s *lab.Scenario) e
 		}{{"A", &r.A}, {"B", &r.B}} {
 			fmt.Fprintf(out, "%s ran    %s\n", side.name, strings.Join(shorten(side.r.Command), " "))
 		}
+		writeSeen(out, l, r)
 		fmt.Fprintln(out)
 		if err := writeDemoLadder(out, f, l, r); err != nil {
 			return err
@@ -245,6 +264,19 @@ func runDemo(cmd *cobra.Command, f *demoFlags, t *live.Trial, s *lab.Scenario) e
 		return exitWith(exitFailed, nil)
 	}
 	return nil
+}
+
+// writeSeen says what a third party saw of the hosts whose NATs do not keep the port.
+func writeSeen(w io.Writer, l *live.Lab, r *live.TrialResult) {
+	for _, h := range []struct {
+		name string
+		host *live.Host
+		seen netip.AddrPort
+	}{{"A", l.A, r.B.Aim}, {"B", l.B, r.A.Aim}} {
+		if !h.host.Preserves(demoPort) {
+			fmt.Fprintf(w, "seen     %s as %v by a third party\n", h.name, h.seen)
+		}
+	}
 }
 
 // demoDir makes the directory for captures and reports.
@@ -280,6 +312,7 @@ func newDemoResult(f *demoFlags, s *lab.Scenario, t *live.Trial, l *live.Lab, r 
 	ab, ba := s.Link.Delays()
 	res := &demoResult{
 		Version: 1, Outcome: punch.Established, BytesVerified: r.Verified, A: r.A.Report, B: r.B.Report,
+		AAimsAt: r.A.Aim.String(), BAimsAt: r.B.Aim.String(),
 		Scenario: scenarioJSON{Family: s.Family, NATA: s.A.NAT, NATB: s.B.NAT, DelayABNS: ab.Nanoseconds(), DelayBANS: ba.Nanoseconds(), SkewNS: t.Skew.Nanoseconds(), Faults: []string{}},
 		Captures: []string{}, Notes: l.Notes(),
 	}
@@ -314,13 +347,33 @@ func newDemoResult(f *demoFlags, s *lab.Scenario, t *live.Trial, l *live.Lab, r 
 			res.MarginNS = &margin
 		}
 	}
-	if s.A.NAT == lab.NATLinuxRandom || s.B.NAT == lab.NATLinuxRandom {
-		if res.Outcome != punch.Established {
-			res.Notes = append(res.Notes, "linux-random draws its external port at random: one SYN each cannot name the port that the other side uses")
-		}
+	if res.Outcome != punch.Established {
+		res.Notes = append(res.Notes, unpredictable(s)...)
 	}
 	return res
 }
+
+// unpredictable says of which NATs nobody could know the port.
+func unpredictable(s *lab.Scenario) []string {
+	var list []string
+	for _, text := range []string{s.A.NAT, s.B.NAT} {
+		chain, err := lab.ParseNAT(text)
+		if err != nil {
+			continue // Build has read it
+		}
+		for i := range chain {
+			b := &chain[i]
+			if b.Behaviour.Mapping != nat.EIM && !(lab.Chain{*b}).Preserves(demoPort) {
+				list = append(list, b.Text+" takes another port for each destination, so what a third party sees is not what the other side meets: one SYN each cannot name it")
+			}
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// demoPort stands for a local port as live.Trial takes it.
+const demoPort = 40000
 
 // verdict is the one line that tells everything.
 func (d *demoResult) verdict(r *live.TrialResult) string {

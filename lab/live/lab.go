@@ -108,6 +108,16 @@ type Counters struct {
 	Unrecorded uint64 // TCP and ICMP packets that Transits does not list
 }
 
+// Validate checks the scenario as Scenario.Validate does, and that this package can
+// build it. Errors wrap lab.ErrScenario.
+func Validate(s *lab.Scenario) error {
+	if err := s.Validate(); err != nil {
+		return err
+	}
+	_, err := newPlan(s)
+	return err
+}
+
 // Build makes the scenario. ctx bounds the building only. It takes some 20 ms.
 //
 // While a lab is up, runtime.GOMAXPROCS is higher by four for a link (a delay or a fault) and
@@ -117,7 +127,7 @@ type Counters struct {
 // errors.ErrUnsupported on other systems than Linux and where the kernel lacks a
 // feature, and the errno of the call that failed otherwise.
 func Build(ctx context.Context, s *lab.Scenario, cfg *Config) (*Lab, error) {
-	if err := s.Validate(); err != nil {
+	if err := Validate(s); err != nil {
 		return nil, err
 	}
 	if cfg == nil {

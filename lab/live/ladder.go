@@ -65,12 +65,18 @@ func (r *TrialResult) laneEvents(l *Lab, lane string) []capture.Event {
 		A: netip.AddrPortFrom(l.A.Public, 0), Reference: r.At, AllPackets: true, Where: lane,
 	})
 	for _, e := range l.Events() {
-		if e.Where == lane {
+		if e.Where == lane && !observed(e.Data) {
 			e.Dir = capture.DirUnknown // neither end is here
 			z.Add(&e.Packet)
 		}
 	}
 	return events(z)
+}
+
+// observed reports whether a packet went to the observer, or is its network's.
+func observed(ip []byte) bool {
+	_, dst, _, ok := endpoints(ip)
+	return ok && (observer4.Contains(dst.Addr()) || observer6.Contains(dst.Addr()))
 }
 
 // hostEvents are the packets of a host's capture.

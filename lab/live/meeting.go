@@ -42,43 +42,19 @@ func meetings(events []LinkEvent) []FlowMeeting {
 	}
 	var list []FlowMeeting
 	for _, f := range order {
-		if m, ok := best(flows[f][0], flows[f][1]); ok {
+		if m, ok := lab.MeetAny(values(flows[f][0]), values(flows[f][1])); ok {
 			list = append(list, FlowMeeting{A: f.a, B: f.b, Meeting: m})
 		}
 	}
 	return list
 }
 
-// best returns the first two SYNs that crossed, else the nearest two that
-// arrived. A SYN that never arrived (lost, or sent with a TTL that ends between
-// the NATs) counts only where one side has no other.
-func best(as, bs []*lab.Passage) (found lab.Meeting, ok bool) {
-	for _, a := range arrivedOnly(as) {
-		for _, b := range arrivedOnly(bs) {
-			m := lab.Meet(*a, *b)
-			if m.Crossed {
-				return m, true
-			}
-			if !ok || m.Margin > found.Margin {
-				found, ok = m, true
-			}
-		}
+func values(list []*lab.Passage) []lab.Passage {
+	all := make([]lab.Passage, len(list))
+	for i, p := range list {
+		all[i] = *p
 	}
-	return found, ok
-}
-
-// arrivedOnly drops the SYNs that never arrived, if others did.
-func arrivedOnly(all []*lab.Passage) []*lab.Passage {
-	var some []*lab.Passage
-	for _, p := range all {
-		if !p.Arrived.IsZero() {
-			some = append(some, p)
-		}
-	}
-	if len(some) == 0 {
-		return all
-	}
-	return some
+	return all
 }
 
 // identity is the part of a packet that stays the same between the NATs, whatever

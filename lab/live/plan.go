@@ -143,7 +143,7 @@ func (p *plan) addSite(i int, site *lab.Site) error {
 	}
 	outer := chain.Outer()
 	if site.CrossTraffic > 0 && outer.Kernel != "" {
-		return fmt.Errorf("%w: cross-traffic: %s is this kernel's NAT, which has none: take %s%[2]s", lab.ErrScenario, outer.Text, lab.Model)
+		return fmt.Errorf("%w: %s.cross-traffic: %s is this kernel's NAT, which has none: take %s%[3]s", lab.ErrScenario, "ab"[i:i+1], outer.Text, lab.Model)
 	}
 	isp, box := [2]int{ispA, ispB}[i], [2]int{natA, natB}[i]
 	wan := wanSubnet(i, p.v6)
