@@ -76,3 +76,63 @@ func TestCrossTrafficWorkers(t *testing.T) {
 		}
 	}
 }
+
+// TestRemotePorts: several guesses hit a port that one would miss, and both ends agree on
+// one flow.
+func TestRemotePorts(t *testing.T) {
+	for _, tt := range []struct {
+		a, b  string
+		rate  float64
+		ports int
+		least float64
+	}{
+		{"sequential", "linux", 0.5, 1, 0.2},
+		{"sequential", "linux", 0.5, 16, 0.9},
+		{"sequential", "sequential", 0, 4, 1},
+		{"linux", "linux", 0, 4, 1},
+		{"sequential-2", "eim+sequential", 0, 8, 1},
+	} {
+		cfg := sim.Config{Scenario: pair(tt.a, tt.b), Trials: 40, Timeout: 3 * time.Second}
+		cfg.Scenario.A.CrossTraffic = tt.rate
+		cfg.A = sim.Side{Observations: 3, RemotePorts: tt.ports}
+		cfg.B = cfg.A
+		list, res := run(t, cfg)
+		if res.Connected.Value() < tt.least {
+			t.Errorf("%+v: %d connected: %+v", tt, res.Connected.Count, list[0])
+		}
+		if tt.ports == 1 && res.Connected.Value() > 0.9 {
+			t.Errorf("%+v: %d connected with one guess", tt, res.Connected.Count)
+		}
+		if list[0].A.SYNs < tt.ports {
+			t.Errorf("%+v: %d SYNs", tt, list[0].A.SYNs)
+		}
+	}
+}
+
+// TestLearnPort: a port that nobody can guess connects with one SYN each if the other side's
+// NAT lets any port of the address in and its host takes it.
+func TestLearnPort(t *testing.T) {
+	for _, tt := range []struct {
+		a, b  string
+		learn bool
+		want  int // of 20
+	}{
+		{"random", "eim,filtering=adf", false, 0},
+		{"random", "eim,filtering=adf", true, 20},
+		{"random", "eim-eif", true, 20},
+		{"linux-random", "adm", true, 20},
+		{"random", "linux", true, 0}, // the NAT looks at the port
+		{"random", "random", true, 0},
+		{"linux", "linux", true, 20},
+	} {
+		cfg := sim.Config{Scenario: pair(tt.a, tt.b), Trials: 20, Timeout: 3 * time.Second}
+		cfg.B.LearnPort = tt.learn
+		list, res := run(t, cfg)
+		if res.Connected.Count != tt.want {
+			t.Errorf("%+v: %d connected: %+v", tt, res.Connected.Count, list[0])
+		}
+		if r := list[0]; tt.want == 20 && tt.a != "linux" && r.B.Remote.Port() == 40000 {
+			t.Errorf("%+v: B learned nothing: %+v", tt, r)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
@@ -24,6 +25,7 @@ type engine interface {
 
 var (
 	_ engine = (*rawtcp.Handshake)(nil)
+	_ engine = (*rawtcp.Candidates)(nil)
 	_ engine = (*stock)(nil)
 )
 
@@ -35,16 +37,16 @@ type host struct {
 	site *site
 	end  *end
 
-	remote    netip.AddrPort
-	engine    engine
-	handshake *rawtcp.Handshake
-	stock     stock
-	isn       uint32 // of a kernel socket, at clockZero
-	tsBase    uint32 // likewise
-	syn       rawtcp.Segment
-	early     []arrival // repair: what came before the instant
+	remote netip.AddrPort // of several the likeliest
+	ports  []uint16       // of the peer that it tries, in order
+	engine engine
+	memory *memory
+	stock  stock
+	isn    uint32         // of a kernel socket, at clockZero
+	tsBase uint32         // likewise
+	syn    rawtcp.Segment // of the parked socket
+	early  []arrival      // repair: what came before the instant
 
-	ports    []uint16         // of the peer that it tries, in order
 	observed []netip.AddrPort // its public endpoint as a third party saw it
 	syns     []lab.Passage    // that left the outermost NAT
 
@@ -55,6 +57,12 @@ type host struct {
 	gen     uint32 // of the timer
 	timer   int64  // when it goes off; never: not set
 	expire  int64  // when the attempt of a kernel socket is given up
+}
+
+// memory is what the engine repair keeps from trial to trial.
+type memory struct {
+	handshake  rawtcp.Handshake
+	candidates rawtcp.Candidates
 }
 
 // arrival is a packet and when it came.
@@ -71,9 +79,9 @@ func (w *world) prepare(h *host, instants [2]int64) error {
 	instant := instants[h.side]
 	aim, ports := w.aim(h)
 	*h = host{
-		n: h.n, side: h.side, box: h.box, site: h.site, end: h.end, handshake: h.handshake,
-		remote: netip.AddrPortFrom(aim, ports[0]), timer: never,
-		early: h.early[:0], observed: h.observed, ports: ports, syns: h.syns[:0],
+		n: h.n, side: h.side, box: h.box, site: h.site, end: h.end, memory: h.memory,
+		remote: netip.AddrPortFrom(aim, ports[0]), ports: ports, timer: never,
+		early: h.early[:0], observed: h.observed, syns: h.syns[:0],
 	}
 	primes := h.site.Strategy == Prime
 	if primes {
@@ -98,9 +106,16 @@ func (w *world) prepare(h *host, instants [2]int64) error {
 	if !primes {
 		cfg.TTL = h.site.TTL
 	}
-	h.engine = h.handshake
-	return h.handshake.Reset(cfg)
+	if !h.several() {
+		h.engine = &h.memory.handshake
+		return h.memory.handshake.Reset(cfg)
+	}
+	h.engine = &h.memory.candidates
+	return h.memory.candidates.Reset(rawtcp.CandidatesConfig{HandshakeConfig: cfg, RemotePorts: ports[1:], LearnPort: h.site.LearnPort})
 }
+
+// several reports whether the peer's port is not certain to the host.
+func (h *host) several() bool { return h.site.RemotePorts > 1 || h.site.LearnPort }
 
 // retries is a number of retries as rawtcp.HandshakeConfig has it.
 func retries(n int) int {
@@ -158,23 +173,28 @@ func (w *world) act(h *host, what what) {
 // prime sends a SYN with a low TTL. Of the engine connect it is that of a socket which is closed
 // at once, so that the real one has another ISN.
 func (w *world) prime(h *host) {
+	var out []rawtcp.Segment
 	switch h.site.Engine {
 	case Repair:
-		h.syn = h.handshake.SYN()
+		if h.several() {
+			out = h.memory.candidates.SYNs(w.segments[:0])
+		} else {
+			out = append(w.segments[:0], h.memory.handshake.SYN())
+		}
 	case Park:
 		w.park(h)
+		out = append(w.segments[:0], h.syn)
 	default:
 		w.freshSocket(h)
-		h.syn = h.engine.Start(w.time(), w.segments[:0])[0]
+		out = h.engine.Start(w.time(), w.segments[:0])
 		h.stock.rtoAt = time.Time{}
 	}
-	syn := h.syn
-	syn.TTL = h.site.TTL
-	h.res.SYNs++
-	w.send(h, append(w.segments[:0], syn))
-	if h.kernel() {
-		h.stock.syns = 0 // counted above
+	for i := range out {
+		out[i].TTL = h.site.TTL
 	}
+	h.res.SYNs += len(out)
+	w.send(h, out)
+	h.stock.syns = 0 // counted above
 }
 
 // park makes a socket in SYN-SENT whose SYN does not leave the host.
@@ -219,11 +239,25 @@ func (w *world) copySYN(h *host) {
 	w.emit(h, append(w.segments[:0], syn))
 }
 
+// mine reports whether a segment is of a flow that the host has in mind.
+func (h *host) mine(s *rawtcp.Segment) bool {
+	switch {
+	case h.over || s.Dst != h.end.local:
+		return false
+	case h.several() && h.res.Outcome == Established:
+		remote, _ := h.memory.candidates.Remote()
+		return s.Src == remote
+	case h.several():
+		return s.Src.Addr() == h.remote.Addr() && (h.site.LearnPort || slices.Contains(h.ports, s.Src.Port()))
+	}
+	return s.Src == h.remote
+}
+
 // take gives a host a packet.
 func (w *world) take(h *host, data []byte) {
 	if !isTCP(data) {
 		e, err := rawtcp.ParseICMP(data)
-		if err != nil || h.over || e.Src != h.end.local || e.Dst != h.remote {
+		if err != nil || h.over || e.Src != h.end.local || e.Dst != h.remote && !(h.several() && e.Dst.Addr() == h.remote.Addr()) {
 			return
 		}
 		h.res.ICMPs++
@@ -237,7 +271,7 @@ func (w *world) take(h *host, data []byte) {
 	if rawtcp.ParseInto(s, data) != nil {
 		return
 	}
-	mine := s.Src == h.remote && s.Dst == h.end.local && !h.over
+	mine := h.mine(s)
 	if mine && s.Flags&rawtcp.RST != 0 {
 		h.res.RSTs++
 	}
@@ -335,7 +369,13 @@ func (h *host) finish() End {
 		e.Retransmitted = h.stock.retransmissions
 		return e
 	}
-	n := h.handshake.Counters()
+	n := h.memory.handshake.Counters()
+	if h.several() {
+		n = h.memory.candidates.Counters()
+		if remote, _ := h.memory.candidates.Remote(); remote.IsValid() {
+			e.Remote = remote
+		}
+	}
 	e.SYNs += n.SYNs
 	e.Retransmitted, e.Resends = n.Retransmissions, n.Resends
 	return e

@@ -57,7 +57,7 @@ func newWorld(s *setup) (*world, error) {
 		if n%2 == 1 {
 			first = len(s.sites[0].boxes)
 		}
-		w.hosts = append(w.hosts, host{n: uint16(n), side: uint8(n % 2), site: site, end: e, box: uint16(first + e.box), handshake: new(rawtcp.Handshake)})
+		w.hosts = append(w.hosts, host{n: uint16(n), side: uint8(n % 2), site: site, end: e, box: uint16(first + e.box), memory: new(memory)})
 	}
 	for i := range w.hosts {
 		h := &w.hosts[i]
