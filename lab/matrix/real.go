@@ -1,0 +1,242 @@
+package matrix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/synpunch/synpunch/lab"
+	"github.com/synpunch/synpunch/lab/live"
+	"github.com/synpunch/synpunch/nat/predict"
+	"github.com/synpunch/synpunch/punch"
+)
+
+var _ World = (*real)(nil)
+
+// Chosen by us.
+const (
+	// LiveTimeout is the time of a live try where none is given: fifty round trips of
+	// the default link, with room for a retransmission.
+	LiveTimeout = 2 * time.Second
+	// LiveThreshold is the share that counts as all the time live: a busy machine
+	// misses an instant now and then.
+	LiveThreshold = 0.95
+	// LateLimit is from which delay on of its SYN a host counts as late: a quarter of
+	// the default link's.
+	LateLimit = 5 * time.Millisecond
+	// DefaultParallel is LiveConfig.Parallel where that is 0: most of a try is waiting.
+	DefaultParallel = 8
+
+	liveBytes = 512 // each way, to prove the connection
+	// Ports of the tries: of A, of B, and of what third parties look at.
+	firstPortA, firstPortB, firstLook = 20000, 40000, 10000
+	portsApart                        = 2 // parity stays
+	looksRange                        = 9000
+)
+
+// LiveConfig says how to make live tries. The zero value and nil are one SYN each
+// with the engine repair.
+type LiveConfig struct {
+	Engines    [2]punch.Engine   // of A and B; "": repair
+	Strategies [2]punch.Strategy // of A and B; "": cross
+	Delay      *time.Duration    // of the link, each way; nil: DefaultDelay
+	Timeout    time.Duration     // of a try; 0: LiveTimeout
+	LearnPort  bool              // a host with engine repair takes the port that arrives for its peer's; the others cannot
+	Parallel   int               // tries at the same time; 0: DefaultParallel
+	// Command makes each attempt with this program, see live.Trial; nil: in this
+	// process.
+	Command []string
+}
+
+// real is the world of package lab/live.
+type real struct {
+	cfg   LiveConfig
+	delay time.Duration
+	setup Setup
+}
+
+// NewLive returns the world of package lab/live: real kernels, real packets, real
+// clocks. Each batch of tries gets a lab of its own, and each of its tries has other
+// ports. With a NAT that counts each try has its own lab. The privileges of live.Build
+// are needed.
+func NewLive(cfg *LiveConfig) (World, error) {
+	if cfg == nil {
+		cfg = &LiveConfig{}
+	}
+	r := &real{cfg: *cfg, delay: DefaultDelay}
+	if cfg.Delay != nil {
+		r.delay = *cfg.Delay
+	}
+	if r.cfg.Timeout == 0 {
+		r.cfg.Timeout = LiveTimeout
+	}
+	if r.cfg.Parallel == 0 {
+		r.cfg.Parallel = DefaultParallel
+	}
+	if r.cfg.Parallel < 0 || r.cfg.Timeout < 0 {
+		return nil, fmt.Errorf("%w: %d attempts at a time, timeout %v: want more than 0", ErrConfig, r.cfg.Parallel, r.cfg.Timeout)
+	}
+	r.setup = Setup{World: "live", Delay: r.delay, Timeout: r.cfg.Timeout, Threshold: LiveThreshold, RemotePorts: 1}
+	for i := range r.cfg.Engines {
+		if r.cfg.Engines[i] == "" {
+			r.cfg.Engines[i] = punch.Repair
+		}
+		if r.cfg.Strategies[i] == "" {
+			r.cfg.Strategies[i] = punch.Cross
+		}
+		r.setup.Engines[i], r.setup.Strategies[i] = string(r.cfg.Engines[i]), string(r.cfg.Strategies[i])
+		r.setup.LearnPort = r.setup.LearnPort || r.learns(i)
+	}
+	return r, nil
+}
+
+// learns reports whether side i takes the port that arrives.
+func (r *real) learns(i int) bool { return r.cfg.LearnPort && r.cfg.Engines[i] == punch.Repair }
+
+func (r *real) Setup() Setup { return r.setup }
+
+func (r *real) Batch() int { return r.cfg.Parallel }
+
+func (r *real) Open(_ context.Context, p *Pair) (Bench, error) {
+	b := &liveBench{real: r, pair: p}
+	b.scenario = lab.Scenario{A: lab.Site{NAT: p.A.NAT}, B: lab.Site{NAT: p.B.NAT}, Link: lab.Link{Delay: r.delay}}
+	return b, b.scenario.Validate()
+}
+
+type liveBench struct {
+	*real
+	pair     *Pair
+	scenario lab.Scenario
+}
+
+func (b *liveBench) Close() error { return nil }
+
+func (b *liveBench) Try(ctx context.Context, n int, seed uint64, report func(Try)) error {
+	share := n // tries of one lab
+	if b.counts() {
+		share = 1
+	}
+	tries, errs := make([]Try, n), make([]error, n)
+	var wg sync.WaitGroup
+	for i := 0; i < n; i += share {
+		wg.Go(func() { errs[i] = b.lab(ctx, tries[i:i+share], rand.New(rand.NewPCG(seed, uint64(i)))) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, t := range tries {
+		report(t)
+	}
+	return nil
+}
+
+// lab builds a lab and makes tries in it side by side.
+func (b *liveBench) lab(ctx context.Context, tries []Try, rng *rand.Rand) error {
+	l, err := live.Build(ctx, &b.scenario, nil)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(tries))
+	var wg sync.WaitGroup
+	for i := range tries {
+		wg.Go(func() { tries[i], errs[i] = b.one(ctx, l, i, rng) })
+	}
+	wg.Wait()
+	return errors.Join(append(errs, l.Close())...)
+}
+
+// counts reports whether a NAT of the pair counts: another try would take the
+// port that was predicted, so each has a lab of its own.
+func (b *liveBench) counts() bool { return b.pair.A.Looks > 1 || b.pair.B.Looks > 1 }
+
+// one makes try number i of a lab. Only the single one of a lab draws from rng.
+func (b *liveBench) one(ctx context.Context, l *live.Lab, i int, rng *rand.Rand) (Try, error) {
+	t := live.Trial{Bytes: liveBytes, Timeout: b.cfg.Timeout, Command: b.cfg.Command}
+	for side, s := range []*live.Side{&t.A, &t.B} {
+		s.Engine, s.Strategy = b.cfg.Engines[side], b.cfg.Strategies[side]
+		s.Port = uint16([2]int{firstPortA, firstPortB}[side] + i*portsApart)
+	}
+	if b.counts() {
+		if err := b.predict(ctx, l, &t, rng); err != nil {
+			return Try{}, err
+		}
+	}
+	r, err := t.Run(ctx, l)
+	if err != nil {
+		return Try{}, err
+	}
+	return newTry(r), nil
+}
+
+// predict lets each side aim at where package nat/predict expects the other, if
+// the other's NAT counts.
+func (b *liveBench) predict(ctx context.Context, l *live.Lab, t *live.Trial, rng *rand.Rand) error {
+	for _, peer := range []struct {
+		kind *Kind
+		host *live.Host
+		port uint16
+		aim  *netip.AddrPort
+	}{{&b.pair.A, l.A, t.A.Port, &t.B.Aim}, {&b.pair.B, l.B, t.B.Port, &t.A.Aim}} {
+		if peer.kind.Looks <= 1 {
+			continue
+		}
+		var err error
+		if *peer.aim, err = foresee(ctx, l, peer.host, peer.port, peer.kind.Looks, t.Lead(), rng); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// foresee is the likeliest public endpoint of a host's port. The looks are from other ports,
+// so that the NAT makes a mapping for each of them whatever its mapping depends on. The attempt
+// follows them by the lead.
+func foresee(ctx context.Context, l *live.Lab, h *live.Host, port uint16, looks int, lead time.Duration, rng *rand.Rand) (netip.AddrPort, error) {
+	var list []predict.Observation
+	for range looks {
+		from := uint16(firstLook + rng.IntN(looksRange))
+		seen, err := l.Observe(ctx, h, from)
+		if err != nil {
+			return netip.AddrPort{}, err
+		}
+		list = append(list, predict.Observation{Time: time.Now(), Local: netip.AddrPortFrom(h.Addr, from), External: seen})
+	}
+	p, err := predict.New(list)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	d, err := p.Next(predict.Target{Local: netip.AddrPortFrom(h.Addr, port), Time: time.Now().Add(lead)})
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return netip.AddrPortFrom(list[0].External.Addr(), d.Top(1)[0].Port), nil
+}
+
+// newTry sums a trial up.
+func newTry(r *live.TrialResult) Try {
+	t := Try{Outcome: established}
+	for _, s := range []*live.SideResult{&r.A, &r.B} {
+		if s.Report == nil {
+			t.Outcome = string(punch.Failed)
+			continue
+		}
+		if o := string(s.Report.Outcome); t.Outcome == established && o != established {
+			t.Outcome = o
+		}
+		if ns := s.Report.Established; ns != nil {
+			t.Established = max(t.Established, time.Duration(*ns))
+		}
+		if ns := s.Report.SendErrorNS; ns != nil && time.Duration(*ns).Abs() > LateLimit {
+			t.Late = true
+		}
+	}
+	if t.Outcome == established && !r.Connected(liveBytes) {
+		t.Outcome = string(punch.Failed)
+	}
+	return t
+}
