@@ -14,6 +14,12 @@ type RepairConfig struct {
 	// Interface binds the socket to an interface (SO_BINDTODEVICE). Empty means
 	// what the routing table says.
 	Interface string
+
+	// AnyPort lets Install continue a flow to any port of the remote address, for
+	// a peer whose port is known only when it answers. The port that PrepareRepair
+	// is given is then one that is likely, or any but 0: what is done in advance is
+	// done with it.
+	AnyPort bool
 }
 
 // Repair makes a kernel socket that continues a flow which was opened without
@@ -99,12 +105,27 @@ func (r *Repair) Install(t rawtcp.Transfer, late func(rcvNxt rawtcp.Seq) []byte)
 	err := r.checkTransfer(&t)
 	var c *net.TCPConn
 	if err == nil {
+		r.aim(t.Remote)
 		c, err = r.install(&t, late)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("handoff: install %v to %v: %w", r.local, r.remote, err)
 	}
 	return c, nil
+}
+
+// aim makes the socket one for remote. The net package has taken the remote address from
+// the socket when it was prepared, and it takes longer than all of Install to do so again. Its
+// documentation says not to modify what RemoteAddr returns, because all who asked share it:
+// nobody has asked yet.
+func (r *Repair) aim(remote netip.AddrPort) {
+	if remote == r.remote {
+		return
+	}
+	r.remote = remote
+	if a, ok := r.conn.RemoteAddr().(*net.TCPAddr); ok {
+		a.Port = int(remote.Port())
+	}
 }
 
 // Close gives the socket up without a packet. After Install it leaves the
@@ -138,7 +159,7 @@ func (r *Repair) checkTransfer(t *rawtcp.Transfer) error {
 	switch {
 	case r.conn == nil:
 		return ErrClosed
-	case t.Local != r.local || t.Remote != r.remote:
+	case t.Local != r.local || t.Remote != r.remote && !(r.cfg.AnyPort && t.Remote.Addr() == r.remote.Addr() && t.Remote.Port() != 0):
 		return fmt.Errorf("the transfer is of another flow, %v to %v", t.Local, t.Remote)
 	case t.SndNxt == 0:
 		// tcp_v4_connect takes a write_seq of 0 for 'choose one'.
