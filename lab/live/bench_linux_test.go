@@ -128,6 +128,7 @@ func BenchmarkLinkDelayError(b *testing.B) {
 type prober struct {
 	from, to  netip.AddrPort
 	out       *rawtcp.Conn
+	flags     rawtcp.Flags // RST: from the same port; SYN: from another one each time
 	near, far ring
 	sent      map[rawtcp.Seq]int64
 	took      []time.Duration
@@ -135,7 +136,7 @@ type prober struct {
 }
 
 func newProber(b *testing.B, l *Lab) *prober {
-	p := &prober{from: netip.MustParseAddrPort("192.0.2.1:9"), to: netip.MustParseAddrPort("192.0.2.2:9"), sent: map[rawtcp.Seq]int64{}}
+	p := &prober{from: netip.MustParseAddrPort("192.0.2.1:9"), to: netip.MustParseAddrPort("192.0.2.2:9"), flags: rawtcp.RST, sent: map[rawtcp.Seq]int64{}}
 	filter, err := rawtcp.FlowFilter(p.from, p.to)
 	if err != nil {
 		b.Fatal(err)
@@ -170,7 +171,10 @@ func newProber(b *testing.B, l *Lab) *prober {
 
 func (p *prober) send(b *testing.B) {
 	p.n++
-	s := rawtcp.Segment{Src: p.from, Dst: p.to, Flags: rawtcp.RST, Seq: p.n}
+	if p.flags == rawtcp.SYN {
+		p.from = netip.AddrPortFrom(p.from.Addr(), 1024+uint16(p.n%60000))
+	}
+	s := rawtcp.Segment{Src: p.from, Dst: p.to, Flags: p.flags, Seq: p.n}
 	pkt, err := s.Append(nil)
 	if err == nil {
 		err = p.out.Send(pkt)
@@ -196,8 +200,8 @@ func (p *prober) collect() {
 	}
 }
 
-// errors waits for the last packets and returns how far each was from want.
-func (p *prober) errors(want time.Duration) []time.Duration {
+// all waits for the last packets and returns how long each took.
+func (p *prober) all() []time.Duration {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for range 1000 { // a second; what has not come then was lost
@@ -206,7 +210,12 @@ func (p *prober) errors(want time.Duration) []time.Duration {
 		}
 		<-tick.C
 	}
-	errs := slices.Clone(p.took)
+	return p.took
+}
+
+// errors is how far each packet was from want.
+func (p *prober) errors(want time.Duration) []time.Duration {
+	errs := slices.Clone(p.all())
 	for i := range errs {
 		errs[i] = (errs[i] - want).Abs()
 	}
