@@ -60,7 +60,7 @@ type Report struct {
 	WindowScale  Pair[*uint8]      `json:"window_scale"`  // null: not offered
 	SACK         bool              `json:"sack"`          // both offered it
 	Timestamps   bool              `json:"timestamps"`    // both offered them
-	Simultaneous *bool             `json:"simultaneous"`  // a bare SYN of the peer met our outstanding one
+	Simultaneous *bool             `json:"simultaneous"`  // this end answered a bare SYN of the peer while its own was out
 	Crossing     *capture.Crossing `json:"crossing"`      // how the SYNs met, from this host alone (capture.CrossingFromOne); a is this host; null when it cannot be told
 	Scheduled    time.Time         `json:"scheduled"`     // the due instant
 	Sent         *time.Time        `json:"sent"`          // when the first full SYN left

@@ -57,7 +57,8 @@ func (r *Report) describe(tl *capture.Timeline) {
 	r.Crossing = r.crossing(tl)
 	r.RSTs, r.ICMPs, r.Retransmits = tl.RSTs, tl.ICMPs, tl.A.Retransmissions
 	if r.Outcome == Established {
-		r.Simultaneous = &tl.Simultaneous
+		simultaneous := simultaneousHere(tl)
+		r.Simultaneous = &simultaneous
 	}
 	for i := range tl.Events {
 		e := &tl.Events[i]
@@ -66,6 +67,26 @@ func (r *Report) describe(tl *capture.Timeline) {
 			break
 		}
 	}
+}
+
+// simultaneousHere reports whether this end went from SYN-SENT to SYN-RECEIVED: it
+// answered a bare SYN with a SYN-ACK while its own was out. Only such an end does. (Timeline.Simultaneous
+// speaks of either end, and a bare SYN may have come, unanswered, before ours left.)
+func simultaneousHere(tl *capture.Timeline) bool {
+	sent := false
+	for i := range tl.Events {
+		e := &tl.Events[i]
+		if e.From != capture.EndA || e.ICMP != "" || !tl.A.ISNKnown || e.Seq != tl.A.ISN {
+			continue
+		}
+		switch e.Flags {
+		case rawtcp.SYN:
+			sent = true
+		case rawtcp.SYN | rawtcp.ACK:
+			return sent
+		}
+	}
+	return false
 }
 
 // crossing leaves the priming SYN out: it was not meant to meet the peer's.
