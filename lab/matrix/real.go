@@ -45,7 +45,7 @@ type LiveConfig struct {
 	Strategies [2]punch.Strategy // of A and B; "": cross
 	Delay      *time.Duration    // of the link, each way; nil: DefaultDelay
 	Timeout    time.Duration     // of a try; 0: LiveTimeout
-	LearnPort  bool              // a host with engine repair takes the port that arrives for its peer's; the others cannot
+	LearnPort  bool              // a host with engine repair whose peer is unpredictable takes the port that arrives for the peer's
 	Parallel   int               // tries at the same time; 0: DefaultParallel
 	// Command makes each attempt with this program, see live.Trial; nil: in this
 	// process.

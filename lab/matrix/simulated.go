@@ -30,13 +30,14 @@ type SimConfig struct {
 	Strategies  [2]sim.Strategy // of A and B; "": cross
 	Delay       *time.Duration  // of the link, each way; nil: DefaultDelay
 	Timeout     time.Duration   // of a try; 0: SimTimeout
-	LearnPort   bool            // a host with engine repair takes the port that arrives for its peer's; the others cannot
+	LearnPort   bool            // a host with engine repair whose peer is unpredictable takes the port that arrives for the peer's
 	RemotePorts int             // at how many of the peer's likeliest ports a SYN is sent; 0: 1. More need the engine repair
 }
 
 type simulated struct {
-	setup Setup
-	cfg   sim.Config
+	setup  Setup
+	cfg    sim.Config
+	learns [2]bool
 }
 
 // NewSim returns the world of package lab/sim. Its tries are independent of
@@ -65,11 +66,11 @@ func NewSim(cfg *SimConfig) (World, error) {
 		if err != nil {
 			return nil, err
 		}
-		learn := cfg.LearnPort && engine == sim.Repair
-		*side = sim.Side{Engine: engine, Strategy: strategy, LearnPort: learn, RemotePorts: cfg.RemotePorts}
+		s.learns[i] = cfg.LearnPort && engine == sim.Repair
+		*side = sim.Side{Engine: engine, Strategy: strategy, RemotePorts: cfg.RemotePorts}
 		s.setup.Engines[i], s.setup.Strategies[i] = string(engine), string(strategy)
-		s.setup.LearnPort = s.setup.LearnPort || learn
 	}
+	s.setup.LearnPort = s.learns[0] || s.learns[1]
 	return s, s.cfg.Validate()
 }
 
@@ -80,6 +81,8 @@ func (s *simulated) Batch() int { return simBatch }
 func (s *simulated) Open(_ context.Context, p *Pair) (Bench, error) {
 	b := &simBench{s.cfg}
 	b.cfg.Scenario.A.NAT, b.cfg.Scenario.B.NAT = p.A.NAT, p.B.NAT
+	b.cfg.A.LearnPort = s.learns[0] && p.B.Class == Unpredictable
+	b.cfg.B.LearnPort = s.learns[1] && p.A.Class == Unpredictable
 	b.cfg.A.Observations, b.cfg.B.Observations = p.A.Looks, p.B.Looks
 	return b, b.cfg.Validate()
 }

@@ -95,7 +95,7 @@ func (t *Table) Verdict(c *Cell) Verdict { return t.verdict(c.Connected()) }
 // Group is a field of the textbook's table: all pairs of a class with a class.
 type Group struct {
 	A, B      Class
-	Filter    Filter // of the predictable one of two different classes; "" otherwise
+	Filter    Filter // that the group is about; "" if both are predictable
 	Textbook  Verdict
 	Pairs     int       // that were measured
 	Connected sim.Share // of the attempts of all of them
@@ -106,14 +106,15 @@ type Group struct {
 	Timed     bool // there is a Median
 }
 
-// Groups sums the cells up as the textbook's table does, with the fields of one
-// predictable NAT split by its filter. It leaves out NATs that do not accept a
+// Groups sums the cells up as the textbook's table does, and splits its fields by
+// the filter that decides: that of the predictable NAT if there is one of each class, and the more
+// lenient one of two unpredictable NATs. It leaves out NATs that do not accept a
 // crossing SYN (Kind.Accepts), because the table is of NATs that do.
 func (t *Table) Groups() []Group {
 	var list []Group
 	for _, a := range []Class{Predictable, Unpredictable} {
 		for _, b := range []Class{Predictable, Unpredictable} {
-			if a == b {
+			if a == Predictable && b == Predictable {
 				list = append(list, Group{A: a, B: b})
 				continue
 			}
@@ -162,9 +163,18 @@ func (g *Group) has(p *Pair) bool {
 	if !p.A.Accepts || !p.B.Accepts || p.A.Class != g.A || p.B.Class != g.B {
 		return false
 	}
-	known := p.A
-	if p.A.Class == Unpredictable {
-		known = p.B
+	return g.Filter == "" || g.Filter == p.deciding()
+}
+
+// deciding is the filter that decides whether a SYN gets in that comes from a port
+// nobody expects.
+func (p *Pair) deciding() Filter {
+	switch {
+	case p.B.Class == Unpredictable && p.A.Class == Predictable:
+		return p.A.Filter
+	case p.A.Class == Unpredictable && p.B.Class == Predictable:
+		return p.B.Filter
 	}
-	return g.Filter == "" || known.Filter == g.Filter
+	order := []Filter{ByNothing, ByAddress, ByPort}
+	return order[min(slices.Index(order, p.A.Filter), slices.Index(order, p.B.Filter))]
 }

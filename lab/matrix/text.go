@@ -66,7 +66,7 @@ func (t *Table) writeGroups(w *writer) {
 		lo, hi := g.Connected.Interval()
 		w.printf(line, g.Name(), g.Pairs, percent(g.Connected.Value()), fmt.Sprintf("%.1f to %.1f %%", 100*lo, 100*hi), g.Textbook, g.Verdict)
 	}
-	w.printf("\n%s\n", wrapAt("P predictable, U unpredictable; with one of each, what the predictable one filters by. YES: at least "+
+	w.printf("\n%s\n", wrapAt("P predictable, U unpredictable; and what the predictable one filters by, or of two unpredictable ones the more lenient. YES: at least "+
 		share(t.Setup.Threshold)+" in every pair; NO: at most "+share(1-t.Setup.Threshold)+".", textWidth))
 	if names := t.refusing(); len(names) > 0 {
 		w.printf("%s\n", wrapAt("Not in it, because they refuse a SYN that crosses: "+strings.Join(names, ", ")+".", textWidth))
@@ -212,11 +212,12 @@ func pad(s string, width int) string {
 	return s + strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s)))
 }
 
-// wrapAt breaks lines between words.
+// wrapAt breaks lines between words, but not between a number and its per cent.
 func wrapAt(s string, width int) string {
 	var b strings.Builder
 	column := 0
-	for i, word := range strings.Fields(s) {
+	for i, word := range strings.Fields(strings.ReplaceAll(s, " %", "_%")) {
+		word = strings.ReplaceAll(word, "_%", " %")
 		n := utf8.RuneCountInString(word)
 		switch {
 		case i == 0:

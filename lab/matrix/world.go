@@ -46,7 +46,7 @@ type Setup struct {
 	Delay       time.Duration // of the link, each way
 	Timeout     time.Duration // of a try
 	RemotePorts int           // at how many of the peer's likeliest ports a SYN is sent
-	LearnPort   bool          // a host takes the port that arrives for its peer's
+	LearnPort   bool          // a host whose peer is unpredictable takes the port that arrives for the peer's
 	Threshold   float64       // a share from which on a pair counts as connecting all the time; below 1 minus this, almost never
 }
 
@@ -57,7 +57,7 @@ func (s Setup) String() string {
 		words += fmt.Sprintf(", a SYN at each of %d ports", s.RemotePorts)
 	}
 	if s.LearnPort {
-		words += ", the peer's port learned"
+		words += ", the port of an unpredictable peer learned"
 	}
 	return fmt.Sprintf("%s; link %v each way, a try ends after %v", words, s.Delay, s.Timeout)
 }
