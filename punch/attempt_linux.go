@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"runtime"
 	"time"
 
@@ -39,6 +40,11 @@ type attempt struct {
 	engine engine
 	fired  time.Time // when the SYN was given to the kernel
 	ready  time.Time // when the caller got the socket
+
+	// Where the remote port was not certain:
+	won         netip.AddrPort // the winner's remote endpoint; invalid: none
+	learned     bool           // its port came with the peer's SYN
+	established time.Time      // when the packet came that made it the winner
 }
 
 // Do carries out the plan. It blocks until the flow is established and handed

@@ -2,30 +2,54 @@ package punch
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/synpunch/synpunch/capture"
 	"github.com/synpunch/synpunch/rawtcp"
 )
 
-// commenter finds words for our own handshake packets, for people who open the
-// capture in Wireshark.
+// commenters finds words for our own handshake packets, for people who open the
+// capture in Wireshark. Each flow has a story of its own.
+type commenters struct {
+	plan  Plan
+	flows map[netip.AddrPort]*commenter // by remote endpoint
+}
+
+func newCommenters(plan Plan) *commenters {
+	return &commenters{plan, map[netip.AddrPort]*commenter{}}
+}
+
+// commenter is what is known of one flow.
 type commenter struct {
-	plan    Plan
+	plan    *Plan
 	syns    int
 	peerSYN time.Time
 	acked   bool
 }
 
-// comment returns the words for the next packet of the flow, "" for most.
-func (c *commenter) comment(p *capture.Packet) string {
+// comment returns the words for the next packet of the attempt, "" for most.
+func (all *commenters) comment(p *capture.Packet) string {
 	s, err := rawtcp.Parse(p.Data)
-	if err != nil {
+	if err != nil || s.Flags&(rawtcp.SYN|rawtcp.ACK) == 0 {
 		return ""
 	}
-	ours := s.Src == c.plan.Local && p.Dir == capture.DirOut
+	ours := s.Src == all.plan.Local && p.Dir == capture.DirOut
+	remote := s.Src
+	if ours {
+		remote = s.Dst
+	}
+	c := all.flows[remote]
+	if c == nil {
+		c = &commenter{plan: &all.plan}
+		all.flows[remote] = c
+	}
+	return c.comment(p, &s, ours)
+}
+
+func (c *commenter) comment(p *capture.Packet, s *rawtcp.Segment, ours bool) string {
 	switch {
-	case !ours && s.Src == c.plan.Remote && s.Flags&rawtcp.SYN != 0:
+	case !ours && s.Flags&rawtcp.SYN != 0:
 		c.peerSYN = p.Time
 		return ""
 	case !ours:

@@ -37,7 +37,7 @@ func BenchmarkReport(b *testing.B) {
 	for b.Loop() {
 		r := newReport(p)
 		r.Outcome = Established
-		r.describe(timeline(p, log))
+		r.describe(timeline(p, p.Remote, log))
 		if r.Simultaneous == nil || !*r.Simultaneous {
 			b.Fatal("not simultaneous")
 		}

@@ -12,6 +12,9 @@ func newReport(p *Plan) *Report {
 		Scheduled: p.At, Notes: []string{}, Events: []Event{},
 		Host: Host{OS: runtime.GOOS, Kernel: kernelRelease(), Version: moduleVersion()},
 	}
+	if p.uncertain() {
+		r.Candidates = &Candidates{Ports: p.remotePorts(), LearnPort: p.LearnPort}
+	}
 	return r
 }
 
@@ -22,15 +25,22 @@ func (a *attempt) fill(err error) {
 	if err != nil {
 		r.Error = err.Error()
 	}
+	if a.won.IsValid() {
+		r.won(a.won, a.learned)
+	}
 	if a.wire == nil {
 		return
 	}
 	if a.wire.limit {
 		a.note(fmt.Sprintf("more than %d packets: the later ones are not among the events", logLimit))
 	}
-	if tl := timeline(&a.plan, a.wire.log); tl != nil {
+	if tl := timeline(&a.plan, r.Flow.Remote, a.wire.log); tl != nil {
 		r.describe(tl)
-		if up := establishedAt(tl); r.Outcome == Established && !up.IsZero() {
+		up := a.established
+		if up.IsZero() {
+			up = establishedAt(tl.Timeline)
+		}
+		if r.Outcome == Established && !up.IsZero() {
 			r.Established = ns(up.Sub(r.Scheduled))
 			r.HandoffNS = ns(a.ready.Sub(up))
 		}

@@ -76,7 +76,7 @@ const (
 // Remote means the default its comment gives.
 type Plan struct {
 	Local    netip.AddrPort // no address: chosen by the route to Remote; port 0: a free one
-	Remote   netip.AddrPort // the peer's public endpoint
+	Remote   netip.AddrPort // the peer's public endpoint; with RemotePorts the port may be 0
 	At       time.Time      // when the SYN leaves (CLOCK_REALTIME); zero: as soon as everything is ready
 	Engine   Engine         // zero: Auto
 	Strategy Strategy       // zero: Cross
@@ -85,6 +85,14 @@ type Plan struct {
 	Retries int           // sends after an RST or ICMP error; zero: DefaultRetries (Connect: none); negative: none
 	Timeout time.Duration // from At; zero: DefaultTimeout
 	Early   bool          // hand off in SYN-RECEIVED, right after our SYN-ACK (Repair only)
+
+	// For a peer whose port is not certain (Repair only). One SYN goes to each of
+	// the ports at the instant, Remote's own first, RemotePorts in their order; at
+	// most rawtcp.MaxCandidates, none twice. LearnPort takes a SYN that comes from
+	// another port of Remote's address for the peer's, too. The flow on which both ends
+	// agree wins (rawtcp.Candidates); nothing is sent to the others afterwards.
+	RemotePorts []uint16
+	LearnPort   bool
 
 	// Options of the raw SYN, for Repair only.
 	ISN          *uint32 // nil: RFC 6528
@@ -112,9 +120,9 @@ func planErr(format string, args ...any) error {
 func (p *Plan) Validate() error {
 	remote, local := p.Remote.Addr(), p.Local.Addr()
 	switch {
-	case !p.Remote.IsValid():
+	case !p.Remote.Addr().IsValid():
 		return planErr("remote: an address and a port are needed, such as 203.0.113.7:40000 or [2001:db8::7]:40000")
-	case p.Remote.Port() == 0:
+	case p.Remote.Port() == 0 && len(p.RemotePorts) == 0:
 		return planErr("remote %v: the port must not be 0", p.Remote)
 	case remote.Is4In6() || local.Is4In6():
 		return planErr("IPv4-mapped IPv6 addresses are not used on the wire: write %v as %v", remote, remote.Unmap())
@@ -132,6 +140,9 @@ func (p *Plan) Validate() error {
 	}
 	if _, err := ParseStrategy(string(p.Strategy)); err != nil {
 		return planErr("%w", err)
+	}
+	if err := p.validateCandidates(); err != nil {
+		return err
 	}
 	if p.Timeout < 0 {
 		return planErr("timeout %v is negative", p.Timeout)
@@ -173,9 +184,10 @@ func (p Plan) withDefaults() Plan {
 	if p.Engine == "" {
 		p.Engine = Auto
 	}
-	if p.Engine == Auto && len(p.rawOptions()) > 0 {
+	if p.Engine == Auto && (len(p.rawOptions()) > 0 || p.uncertain()) {
 		p.Engine = Repair
 	}
+	p.normalizeCandidates()
 	if p.Timeout == 0 {
 		p.Timeout = DefaultTimeout
 	}

@@ -31,7 +31,7 @@ type Recording struct {
 // path. Each packet is in the file as soon as it is read, so that a killed
 // process leaves a whole file. Errors wrap ErrMissing when CAP_NET_RAW is not there.
 func Record(plan Plan, path string) (*Recording, error) {
-	filter, err := rawtcp.FlowFilter(plan.Local, plan.Remote)
+	filter, err := rawtcp.FlowFilter(plan.Local, plan.filterRemote())
 	if err != nil {
 		return nil, err
 	}
@@ -46,8 +46,7 @@ func Record(plan Plan, path string) (*Recording, error) {
 	}
 	w, err := capture.NewWriter(f, capture.Interface{
 		Name: plan.Interface, OS: "Linux", Link: capture.LinkRaw, Snaplen: recordSnaplen,
-		Filter: fmt.Sprintf("tcp and host %v and host %v and port %d and port %d, or icmp about it",
-			plan.Local.Addr(), plan.Remote.Addr(), plan.Local.Port(), plan.Remote.Port()),
+		Filter: filterWords(&plan),
 	})
 	if err != nil {
 		live.Close()
@@ -56,11 +55,20 @@ func Record(plan Plan, path string) (*Recording, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &Recording{live: live, file: f, cancel: cancel, done: make(chan error, 1)}
-	go func() { r.done <- r.run(ctx, w, &commenter{plan: plan}) }()
+	go func() { r.done <- r.run(ctx, w, newCommenters(plan)) }()
 	return r, nil
 }
 
-func (r *Recording) run(ctx context.Context, w *capture.Writer, c *commenter) error {
+// filterWords describes the filter to whoever opens the file.
+func filterWords(p *Plan) string {
+	words := fmt.Sprintf("tcp and host %v and host %v and port %d", p.Local.Addr(), p.Remote.Addr(), p.Local.Port())
+	if !p.uncertain() {
+		words += fmt.Sprintf(" and port %d", p.Remote.Port())
+	}
+	return words + ", or icmp about it"
+}
+
+func (r *Recording) run(ctx context.Context, w *capture.Writer, c *commenters) error {
 	err := r.copy(ctx, w, c)
 	if errors.Is(err, context.Canceled) {
 		// What came before Close may still be in the kernel's block.
@@ -79,7 +87,7 @@ func (r *Recording) run(ctx context.Context, w *capture.Writer, c *commenter) er
 }
 
 // copy writes packets until an error, which may be that of ctx.
-func (r *Recording) copy(ctx context.Context, w *capture.Writer, c *commenter) error {
+func (r *Recording) copy(ctx context.Context, w *capture.Writer, c *commenters) error {
 	for {
 		p, err := r.live.Next(ctx)
 		if err != nil {

@@ -5,23 +5,49 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/synpunch/synpunch/handoff"
 	"github.com/synpunch/synpunch/rawtcp"
 )
 
+// maxOutlast bounds outlast. Chosen by us: most round trips are shorter, and the
+// report waits for it.
+const maxOutlast = 250 * time.Millisecond
+
+// machine is a rawtcp.Handshake, or rawtcp.Candidates.
+type machine interface {
+	Start(now time.Time, out []rawtcp.Segment) []rawtcp.Segment
+	Receive(now time.Time, s *rawtcp.Segment, out []rawtcp.Segment) []rawtcp.Segment
+	ReceiveICMP(now time.Time, e *rawtcp.ICMPError, out []rawtcp.Segment) []rawtcp.Segment
+	Tick(now time.Time, out []rawtcp.Segment) []rawtcp.Segment
+	Abort(now time.Time, out []rawtcp.Segment) []rawtcp.Segment
+	Deadline() (time.Time, bool)
+	State() rawtcp.State
+	Err() error
+	Ready() bool
+	Counters() rawtcp.Counters
+	Transfer(now time.Time) rawtcp.Transfer
+}
+
+var (
+	_ machine = (*rawtcp.Handshake)(nil)
+	_ machine = (*rawtcp.Candidates)(nil)
+)
+
 // repairEngine makes the whole handshake itself and gives the result to a
 // kernel socket with TCP_REPAIR.
 type repairEngine struct {
-	a      *attempt
-	guard  *handoff.Guard
-	repair *handoff.Repair
-	hs     *rawtcp.Handshake
-	syn    []byte // the SYN as it will be on the wire
-	out    []rawtcp.Segment
-	last   []rawtcp.Segment // what completes the handshake at the peer's end: sent after the handoff
-	buf    []byte
+	a       *attempt
+	guard   *handoff.Guard
+	repair  *handoff.Repair
+	hs      machine
+	several *rawtcp.Candidates // hs, where the remote port is not certain
+	syns    [][]byte           // the SYNs as they will be on the wire
+	out     []rawtcp.Segment
+	last    []rawtcp.Segment // what completes the handshake at the peer's end: sent after the handoff
+	buf     []byte
 }
 
 func (e *repairEngine) prepare() error {
@@ -30,15 +56,15 @@ func (e *repairEngine) prepare() error {
 	if e.guard, err = handoff.OpenGuard(p.Local, nil); err != nil {
 		return err
 	}
-	if e.repair, err = handoff.PrepareRepair(p.Local, p.Remote, &handoff.RepairConfig{Interface: p.bound}); err != nil {
+	if e.repair, err = handoff.PrepareRepair(p.Local, p.Remote, &handoff.RepairConfig{Interface: p.bound, AnyPort: p.uncertain()}); err != nil {
 		return err
 	}
-	e.out = make([]rawtcp.Segment, 0, 8)
+	e.out = make([]rawtcp.Segment, 0, 8+len(p.RemotePorts))
 	e.buf = make([]byte, 0, 2048)
 	return nil
 }
 
-// handshake builds the machine and the SYN for the due instant.
+// handshake builds the machine and the SYNs for the due instant.
 func (e *repairEngine) handshake() error {
 	if e.hs != nil {
 		return nil
@@ -48,12 +74,14 @@ func (e *repairEngine) handshake() error {
 	if err != nil {
 		return err
 	}
+	uptime := uptimeMillis(p.At)
+	numbers := func(remote netip.AddrPort) (rawtcp.Seq, uint32) {
+		return gen.ISN(p.Local, remote, p.At), gen.TSOffset(p.Local, remote) + uptime
+	}
 	cfg := rawtcp.HandshakeConfig{
 		Local: p.Local, Remote: p.Remote,
-		ISN: gen.ISN(p.Local, p.Remote, p.At),
 		MSS: p.mss, WScale: windowScale(),
 		NoTimestamps: p.NoTimestamps, NoSACK: p.NoSACK,
-		TSBase:  gen.TSOffset(p.Local, p.Remote) + uptimeMillis(p.At),
 		Timeout: p.Timeout, Early: p.Early,
 		OnReset: rawtcp.PolicyRetry, OnICMP: rawtcp.PolicyRetry,
 		Retries: p.retries(Repair),
@@ -61,32 +89,63 @@ func (e *repairEngine) handshake() error {
 	if cfg.Retries == 0 {
 		cfg.Retries = -1
 	}
-	if p.ISN != nil {
-		cfg.ISN = rawtcp.Seq(*p.ISN)
-	}
 	if p.WScale != nil {
 		cfg.WScale = *p.WScale
 	}
 	if p.Strategy == Cross {
 		cfg.TTL = p.TTL
 	}
-	if e.hs, err = rawtcp.NewHandshake(cfg); err != nil {
+	if p.uncertain() {
+		e.several, err = rawtcp.NewCandidates(rawtcp.CandidatesConfig{
+			HandshakeConfig: cfg, RemotePorts: p.RemotePorts, LearnPort: p.LearnPort, Numbers: numbers,
+		})
+		if err != nil {
+			return planErr("%w", err)
+		}
+		e.hs = e.several
+		return e.write(e.several.SYNs(nil))
+	}
+	cfg.ISN, cfg.TSBase = numbers(p.Remote)
+	if p.ISN != nil {
+		cfg.ISN = rawtcp.Seq(*p.ISN)
+	}
+	hs, err := rawtcp.NewHandshake(cfg)
+	if err != nil {
 		return planErr("%w", err)
 	}
-	syn := e.hs.SYN()
-	e.syn, err = syn.Append(make([]byte, 0, 128))
-	return err
+	e.hs = hs
+	return e.write([]rawtcp.Segment{hs.SYN()})
 }
 
-// prime sends the SYN with a TTL that ends between the NATs. It has the ISN of
-// the real one, so that a NAT that tracks sequence numbers takes both.
+// write makes the packets of the SYNs.
+func (e *repairEngine) write(syns []rawtcp.Segment) error {
+	for i := range syns {
+		packet, err := syns[i].Append(make([]byte, 0, rawtcp.MaxHeader))
+		if err != nil {
+			return err
+		}
+		e.syns = append(e.syns, packet)
+	}
+	return nil
+}
+
+// prime sends the SYNs with a TTL that ends between the NATs. They have the ISNs of
+// the real ones, so that a NAT that tracks sequence numbers takes both.
 func (e *repairEngine) prime(context.Context) error {
 	if err := e.handshake(); err != nil {
 		return err
 	}
-	syn := e.hs.SYN()
-	syn.TTL = e.a.plan.TTL
-	return e.transmit(&syn)
+	for _, packet := range e.syns {
+		syn, err := rawtcp.Parse(packet)
+		if err != nil {
+			return err
+		}
+		syn.TTL = e.a.plan.TTL
+		if err := e.transmit(&syn); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (e *repairEngine) arm(context.Context) error { return e.handshake() }
@@ -95,11 +154,14 @@ func (e *repairEngine) arm(context.Context) error { return e.handshake() }
 func (e *repairEngine) open() error { return e.repair.Warm() }
 
 func (e *repairEngine) fire(now time.Time) error {
-	err := e.a.raw.Send(e.syn)
+	err := e.a.raw.Send(e.syns[0])
+	for _, syn := range e.syns[1:] {
+		err = errors.Join(err, e.a.raw.Send(syn))
+	}
 	if e.a.plan.At.After(now) {
 		now = e.a.plan.At // the machine's clock starts with the instant that the SYN's timestamp names
 	}
-	e.out = e.hs.Start(now, e.out[:0]) // this is e.syn
+	e.out = e.hs.Start(now, e.out[:0]) // these are e.syns
 	return err
 }
 
@@ -109,6 +171,13 @@ func (e *repairEngine) receive(s *sighting) error {
 	}
 	e.out = e.hs.Receive(s.time, &s.seg, e.out[:0])
 	if e.hs.State() == rawtcp.Established {
+		if e.several != nil && !e.a.won.IsValid() {
+			e.a.won, e.a.learned = e.several.Remote()
+			e.a.established = s.time
+			if s.seg.Flags&rawtcp.SYN != 0 { // the peer may wait for our ACK, see rawtcp.Candidates
+				return e.transmitAll(e.out)
+			}
+		}
 		// Sending costs more than all of the handoff, and the peer has been
 		// established for longer than we have, or will hear of it from the kernel.
 		e.last = append(e.last, e.out...)
@@ -183,7 +252,18 @@ func (e *repairEngine) close() {
 		e.repair.Close()
 	}
 	if e.guard != nil {
+		e.outlast()
 		e.guard.Close()
+	}
+}
+
+// outlast keeps the guard until what the peer has sent on flows that lost must
+// have arrived: the kernel would answer it with resets, which may close a NAT. What
+// crosses a network takes no longer than the handshake has.
+func (e *repairEngine) outlast() {
+	if e.a.won.IsValid() {
+		took := e.a.established.Sub(e.a.plan.At)
+		time.Sleep(min(max(took, 0), maxOutlast) - time.Since(e.a.established))
 	}
 }
 

@@ -52,7 +52,9 @@ type Report struct {
 	Error    string   `json:"error,omitempty"`
 	Engine   Engine   `json:"engine"`
 	Strategy Strategy `json:"strategy"`
-	Flow     Flow     `json:"flow"`
+	Flow     Flow     `json:"flow"` // where the remote port was not certain: the winner's, or the first candidate's
+
+	Candidates *Candidates `json:"candidates,omitempty"` // absent: the plan names one remote port
 
 	ISN          *uint32           `json:"isn"`
 	PeerISN      *uint32           `json:"peer_isn"`
@@ -83,6 +85,14 @@ type Report struct {
 type Flow struct {
 	Local  netip.AddrPort `json:"local"`
 	Remote netip.AddrPort `json:"remote"`
+}
+
+// Candidates says which remote ports were tried and what came of it.
+type Candidates struct {
+	Ports     []uint16 `json:"ports"`      // that got a SYN, in order
+	LearnPort bool     `json:"learn_port"` // a SYN from another port was to be taken for the peer's
+	Learned   bool     `json:"learned"`    // ... and has won
+	Won       *uint16  `json:"won"`        // the winner; null: none
 }
 
 // Pair holds one value of each side.
@@ -147,6 +157,12 @@ func (r *Report) WriteFile(path string) error {
 // Summary is the report in one line.
 func (r *Report) Summary() string {
 	s := fmt.Sprintf("%s: %v -> %v, engine %s", r.Outcome, r.Flow.Local, r.Flow.Remote, r.Engine)
+	if c := r.Candidates; c != nil {
+		s += fmt.Sprintf(", %d remote ports", len(c.Ports))
+		if c.Learned {
+			s += fmt.Sprintf(", %d was learned", *c.Won)
+		}
+	}
 	if r.Simultaneous != nil && *r.Simultaneous {
 		s += ", simultaneous open"
 	}

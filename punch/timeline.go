@@ -1,6 +1,7 @@
 package punch
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -22,9 +23,18 @@ const headBytes = 192
 
 func (r *record) data() []byte { return r.head[:r.n] }
 
+// story is the timeline of the flow to one remote endpoint, with what happened on
+// all flows of the attempt.
+type story struct {
+	*capture.Timeline
+	all         []capture.Event // of every flow, oldest first
+	rsts, icmps int
+	again       int // SYNs and SYN-ACKs of ours sent again
+}
+
 // timeline tells the story of the packets, with this host as end "a" and times
 // relative to the instant. It is nil when there are none.
-func timeline(p *Plan, log []record) *capture.Timeline {
+func timeline(p *Plan, remote netip.AddrPort, log []record) *story {
 	z := capture.NewAnalyzer(&capture.AnalyzeConfig{A: p.Local, Reference: p.At, AllPackets: true, Where: capture.EndA})
 	for i := range log {
 		r := &log[i]
@@ -36,32 +46,46 @@ func timeline(p *Plan, log []record) *capture.Timeline {
 	}
 	// The park engine's second socket has another ISN, which is another
 	// incarnation; the last one is the attempt's outcome, the packets are all its events.
-	last := *tls[len(tls)-1]
-	for i := len(tls) - 2; i >= 0; i-- {
-		last.Events = append(tls[i].Events[:len(tls[i].Events):len(tls[i].Events)], last.Events...)
-		last.RSTs += tls[i].RSTs
-		last.ICMPs += tls[i].ICMPs
-		last.A.SYNs += tls[i].A.SYNs
-		last.A.Retransmissions += tls[i].A.Retransmissions
+	var s story
+	var events []capture.Event
+	for _, tl := range tls {
+		if s.Timeline == nil || tl.Flow.B == remote {
+			s.Timeline = tl
+		}
+		if tl.Flow.B == remote {
+			events = append(events, tl.Events...)
+		}
+		s.all = append(s.all, tl.Events...)
+		s.rsts += tl.RSTs
+		s.icmps += tl.ICMPs
+		s.again += tl.A.Retransmissions
 	}
-	return &last
+	s.Timeline.Events = events
+	slices.SortStableFunc(s.all, func(a, b capture.Event) int { return a.Time.Compare(b.Time) })
+	return &s
 }
 
-// describe copies what a timeline tells into the report.
-func (r *Report) describe(tl *capture.Timeline) {
-	r.Events = tl.Events
+// won makes the report one of the winner's flow.
+func (r *Report) won(remote netip.AddrPort, learned bool) {
+	r.Flow.Remote = remote
+	r.Candidates.Won, r.Candidates.Learned = new(remote.Port()), learned
+}
+
+// describe copies what a story tells into the report.
+func (r *Report) describe(tl *story) {
+	r.Events = tl.all
 	r.ISN, r.PeerISN = known(tl.A.ISN, tl.A.ISNKnown), known(tl.B.ISN, tl.B.ISNKnown)
 	r.MSS = Pair[uint16]{tl.A.MSS, tl.B.MSS}
 	r.WindowScale = Pair[*uint8]{tl.A.WScale, tl.B.WScale}
 	r.SACK, r.Timestamps = tl.SACK, tl.Timestamps
-	r.Crossing = r.crossing(tl)
-	r.RSTs, r.ICMPs, r.Retransmits = tl.RSTs, tl.ICMPs, tl.A.Retransmissions
+	r.Crossing = r.crossing(tl.Timeline)
+	r.RSTs, r.ICMPs, r.Retransmits = tl.rsts, tl.icmps, tl.again
 	if r.Outcome == Established {
-		simultaneous := simultaneousHere(tl)
+		simultaneous := simultaneousHere(tl.Timeline)
 		r.Simultaneous = &simultaneous
 	}
-	for i := range tl.Events {
-		e := &tl.Events[i]
+	for i := range r.Events {
+		e := &r.Events[i]
 		if e.From == capture.EndA && e.Flags == rawtcp.SYN && !r.primer(e) {
 			r.Sent, r.SendErrorNS = &e.Time, ns(e.Time.Sub(r.Scheduled))
 			break

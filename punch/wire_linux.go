@@ -45,7 +45,7 @@ type sighting struct {
 
 // openWire opens the packet socket for the plan's flow.
 func openWire(plan *Plan) (*wire, error) {
-	flow, err := rawtcp.FlowFilter(plan.Local, plan.Remote)
+	flow, err := rawtcp.FlowFilter(plan.Local, plan.filterRemote())
 	if err != nil {
 		return nil, err
 	}
@@ -99,9 +99,9 @@ func (w *wire) classify(p *capture.Packet, s *sighting) bool {
 	err := rawtcp.ParseInto(&s.seg, p.Data)
 	if err == nil {
 		if s.out {
-			return s.seg.Src == w.plan.Local && s.seg.Dst == w.plan.Remote
+			return s.seg.Src == w.plan.Local && w.plan.carries(s.seg.Dst)
 		}
-		return s.seg.Src == w.plan.Remote && s.seg.Dst == w.plan.Local
+		return w.plan.carries(s.seg.Src) && s.seg.Dst == w.plan.Local
 	}
 	if !errors.Is(err, rawtcp.ErrNotTCP) {
 		return false
@@ -113,7 +113,7 @@ func (w *wire) classify(p *capture.Packet, s *sighting) bool {
 		return false
 	}
 	e, err := rawtcp.ParseICMP(p.Data)
-	if err != nil || e.Src != w.plan.Local || e.Dst != w.plan.Remote {
+	if err != nil || e.Src != w.plan.Local || !w.plan.carries(e.Dst) {
 		return false
 	}
 	s.icmp = &e

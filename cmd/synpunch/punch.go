@@ -16,11 +16,14 @@ import (
 
 	"github.com/synpunch/synpunch/handoff"
 	"github.com/synpunch/synpunch/punch"
+	"github.com/synpunch/synpunch/rawtcp"
 )
 
 // punchFlags are the words of the punch command as they were typed.
 type punchFlags struct {
 	local, remote, at    string
+	remotePorts          string
+	learnPort            bool
 	engine, strategy     string
 	ttl, mss, wscale     int
 	retries              int
@@ -47,10 +50,17 @@ does: the end of the input closes our direction, and the command ends when the
 peer has closed its own. With CMD the command runs with the connection as its
 descriptors 0 and 1, and 3 with LISTEN_FDS=1 (sd_listen_fds(3)).
 
+Where the peer's port is not certain, --remote-ports lists what it may be and
+--learn-port takes the one that the peer's SYN comes from. One flow wins, the
+same at both ends. The ports of 'synpunch predict' are in the right order:
+docs/engines.md has the pipe.
+
 TIME is RFC 3339 with up to nanoseconds (2026-01-01T12:00:00.5Z) or Unix
 nanoseconds; without it the SYN leaves as soon as everything is ready.`,
 		Example: `  synpunch punch --local :40000 --remote 203.0.113.7:40000 --at 2026-01-01T12:00:00Z
   synpunch punch --local :40000 --remote 203.0.113.7:40000 --report punch.json < file
+  synpunch punch --local :40000 --remote 203.0.113.7:40000 --learn-port
+  synpunch punch --local :40000 --remote 203.0.113.7 --remote-ports 50001,50002,50010-50019
   synpunch punch --local :0 --remote '[2001:db8::7]:22' --capture punch.pcapng -- /usr/sbin/sshd -i`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
@@ -71,7 +81,9 @@ nanoseconds; without it the SYN leaves as soon as everything is ready.`,
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.local, "local", ":0", "local `IP:PORT`; :PORT takes the address of the route, port 0 a free port")
-	fl.StringVar(&f.remote, "remote", "", "the peer's public `IP:PORT`")
+	fl.StringVar(&f.remote, "remote", "", "the peer's public `IP:PORT`; with --remote-ports IP alone will do")
+	fl.StringVar(&f.remotePorts, "remote-ports", "", "ports that the peer may have, best first, as `P1,P2,LO-HI`: a SYN to each, one wins (engine repair)")
+	fl.BoolVar(&f.learnPort, "learn-port", false, "take a SYN from another port of the peer's address for the peer's (engine repair)")
 	fl.StringVar(&f.at, "at", "", "send the SYN at this `TIME` (default: as soon as ready)")
 	fl.StringVar(&f.engine, "engine", "auto", "auto, repair, park or connect")
 	fl.StringVar(&f.strategy, "strategy", "cross", "cross, or prime: first a low-TTL SYN that opens our own NAT")
@@ -109,7 +121,11 @@ func (f *punchFlags) plan(cmd *cobra.Command) (punch.Plan, error) {
 	if f.remote == "" {
 		return p, errors.New("--remote is needed: the peer's public endpoint, such as 203.0.113.7:40000")
 	}
-	if p.Remote, err = parseEndpoint(f.remote); err != nil {
+	if p.RemotePorts, err = parsePorts(f.remotePorts); err != nil {
+		return p, fmt.Errorf("--remote-ports: %w", err)
+	}
+	p.LearnPort = f.learnPort
+	if p.Remote, err = parseRemote(f.remote, len(p.RemotePorts) > 0); err != nil {
 		return p, fmt.Errorf("--remote: %w", err)
 	}
 	if p.Local, err = parseLocal(f.local, p.Remote.Addr()); err != nil {
@@ -182,6 +198,53 @@ func parseEndpoint(s string) (netip.AddrPort, error) {
 		}
 	}
 	return ap, fmt.Errorf("%q is not IP:PORT; IPv6 is written [2001:db8::7]:40000", s)
+}
+
+// parseRemote reads IP:PORT, or IP where the ports stand elsewhere.
+func parseRemote(s string, elsewhere bool) (netip.AddrPort, error) {
+	if ip, err := netip.ParseAddr(s); err == nil {
+		if !elsewhere {
+			return netip.AddrPort{}, fmt.Errorf("%q has no port; --remote-ports names several", s)
+		}
+		return netip.AddrPortFrom(ip, 0), nil
+	}
+	return parseEndpoint(s)
+}
+
+// parsePorts reads ports and ranges of ports, in their order.
+func parsePorts(s string) ([]uint16, error) {
+	if s == "" {
+		return nil, nil
+	}
+	var ports []uint16
+	for part := range strings.SplitSeq(s, ",") {
+		from, to, isRange := strings.Cut(part, "-")
+		lo, err := parsePort(from)
+		hi := lo
+		if err == nil && isRange {
+			hi, err = parsePort(to)
+		}
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("%q: %w", part, err)
+		case hi < lo:
+			return nil, fmt.Errorf("%q: the range ends before it begins", part)
+		case len(ports)+hi-lo+1 > rawtcp.MaxCandidates:
+			return nil, fmt.Errorf("%q makes more than %d ports; take the most probable ones", part, rawtcp.MaxCandidates)
+		}
+		for port := lo; port <= hi; port++ {
+			ports = append(ports, uint16(port))
+		}
+	}
+	return ports, nil
+}
+
+func parsePort(s string) (int, error) {
+	n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 16)
+	if err != nil || n == 0 {
+		return 0, errors.New("want ports from 1 to 65535, as in 40000,40002,40010-40019")
+	}
+	return int(n), nil
 }
 
 // parseLocal reads IP:PORT or :PORT.
