@@ -83,8 +83,11 @@ func (n *NAT) port(in, remote endpoint, h *host, a ip) (uint16, bool) {
 		if (n.b.Allocation == Offset || keep) && ok(want) {
 			return want, true
 		}
-		if n.b.Collision == CollisionNext {
+		switch n.b.Collision {
+		case CollisionNext:
 			return scan(r, want, 1, ok)
+		case CollisionFirst:
+			return scan(r, r.First, 1, ok)
 		}
 		return n.random(r, ok)
 	case Sequential:

@@ -19,7 +19,7 @@ type Behaviour struct {
 	WellKnown       bool      // ports below 1024 keep one below 1024, RFC 4787 REQ-3a; false: they move into Ports
 	Parity          Parity    // RFC 4787 section 4.2.2
 	Collision       Collision // preserving and offset: the port is taken; RFC 4787 section 4.2.1
-	Overloading     bool      // endpoints share an external port and the remote endpoint tells them apart; RFC 4787 REQ-3b forbids it
+	Overloading     bool      // endpoints share an external port and the remote endpoint tells them apart: RFC 5382 REQ-7 forbids it, RFC 7857 section 3 allows it
 	ReuseMapping    bool      // a new mapping prefers the external endpoint of the newest one of the same inside endpoint: what Linux does (find_appropriate_src in nf_nat_core.c)
 	Offset          int       // allocation offset: external = internal + Offset, inside Ports
 	Delta           int       // allocation sequential: the step, negative for down; 0: 1

@@ -68,6 +68,7 @@ func TestCollision(t *testing.T) {
 		{CollisionNext, func(second, third uint16) bool { return second == 5001 && third == 5002 }},
 		{CollisionRandom, func(second, third uint16) bool { return second != 5000 && third != 5000 && second != third }},
 		{CollisionOverload, func(second, third uint16) bool { return second == 5000 && third != 5000 }},
+		{CollisionFirst, func(second, third uint16) bool { return second == 1024 && third == 1025 }},
 	} {
 		w := newWorld(t, Behaviour{Collision: test.c, Filtering: APDF, Unsolicited: UnsolicitedDrop})
 		w.syn(hostA, remote1)

@@ -71,7 +71,7 @@ var knobs = []Knob{
 	boolean("well-known", "RFC 4787 REQ-3a", "ports below 1024 keep one below 1024", func(b *Behaviour) *bool { return &b.WellKnown }),
 	words("parity", parityWords, "RFC 4787 section 4.2.2", "which ports are taken", func(b *Behaviour) *Parity { return &b.Parity }),
 	words("collision", collisionWords, "RFC 4787 section 4.2.1", "preserving, offset: when the port is taken", func(b *Behaviour) *Collision { return &b.Collision }),
-	boolean("overloading", "RFC 4787 REQ-3b", "endpoints share a port, the remote endpoint tells them apart", func(b *Behaviour) *bool { return &b.Overloading }),
+	boolean("overloading", "RFC 7857 section 3", "endpoints share a port, the remote endpoint tells them apart", func(b *Behaviour) *bool { return &b.Overloading }),
 	boolean("reuse-mapping", "nf_nat_core.c", "a new mapping prefers the external endpoint of the newest one of the same inside endpoint", func(b *Behaviour) *bool { return &b.ReuseMapping }),
 	number("offset", "", "offset: added to the internal port", func(b *Behaviour) *int { return &b.Offset }),
 	number("delta", "", "sequential: step, negative for down; 0 is 1", func(b *Behaviour) *int { return &b.Delta }),

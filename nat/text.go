@@ -20,10 +20,14 @@ import (
 // Without a preset the settings start from the zero value. The result is validated.
 func Parse(s string) (Behaviour, error) {
 	var b Behaviour
+	seen := map[string]bool{}
 	for i, part := range strings.Split(s, ",") {
 		name, value, set := strings.Cut(strings.TrimSpace(part), "=")
 		switch {
+		case set && seen[name]:
+			return Behaviour{}, errTwice(name)
 		case set:
+			seen[name] = true
 			if err := b.Set(name, value); err != nil {
 				return Behaviour{}, err
 			}
@@ -149,6 +153,10 @@ func (b *Behaviour) UnmarshalYAML(decode func(any) error) error {
 	return b.apply(pairs)
 }
 
+func errTwice(key string) error {
+	return fmt.Errorf("nat: %s: %w: the key stands here a second time", key, ErrBehaviour)
+}
+
 type pair struct{ name, text string }
 
 // apply replaces b with the settings, all or nothing.
@@ -157,7 +165,7 @@ func (b *Behaviour) apply(pairs []pair) error {
 	seen := map[string]bool{}
 	for _, p := range pairs {
 		if seen[p.name] {
-			return fmt.Errorf("nat: %s: %w: the key stands here a second time", p.name, ErrBehaviour)
+			return errTwice(p.name)
 		}
 		seen[p.name] = true
 		if p.name == "preset" {

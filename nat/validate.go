@@ -42,6 +42,9 @@ func (b Behaviour) Validate() error {
 	if b.overloads() && b.Filtering != APDF && b.Translation == NAPT {
 		c.fail("filtering", "with overloaded ports only address-and-port-dependent filtering tells whose packet it is")
 	}
+	if b.RewriteSACK != SACKFixed && !b.RewriteSequence {
+		c.fail("rewrite-sack", "without rewrite-sequence there is nothing to fix")
+	}
 	if b.Tracking == TrackLinux {
 		if b.OutboundSYNACK == SYNACKNew {
 			c.fail("outbound-synack", "tracking linux never takes it for a new connection")
@@ -131,8 +134,24 @@ func (b *Behaviour) checkAllocation(c *checker) {
 	if b.Allocation == Sequential && (b.Delta < -65535 || b.Delta > 65535) {
 		c.fail("delta", "%d is more than there are ports", b.Delta)
 	}
-	if b.Translation != NAPT && b.Allocation != Preserving {
-		c.fail("allocation", "translation %v leaves the ports as they are", b.Translation)
+	b.checkTranslation(c)
+}
+
+// checkTranslation refuses knobs about external ports where there are none.
+func (b *Behaviour) checkTranslation(c *checker) {
+	if b.Translation == NAPT {
+		return
+	}
+	for _, k := range []struct {
+		key string
+		is  bool
+	}{
+		{"allocation", b.Allocation != Preserving}, {"ports", b.Ports != PortRange{}}, {"well-known", b.WellKnown}, {"parity", b.Parity != ParityAny},
+		{"collision", b.Collision != CollisionRandom}, {"overloading", b.Overloading}, {"reuse-mapping", b.ReuseMapping}, {"pooling", b.Pooling != Paired},
+	} {
+		if k.is {
+			c.fail(k.key, "translation %v leaves the ports as they are", b.Translation)
+		}
 	}
 }
 

@@ -83,6 +83,7 @@ const (
 	CollisionRandom   Collision = iota // another port at random
 	CollisionNext                      // the next free port
 	CollisionOverload                  // the same port, if the remote endpoint tells the two apart
+	CollisionFirst                     // the first free port of the range
 )
 
 // Parity's values.
@@ -174,7 +175,7 @@ var (
 	mappingWords        = []string{"endpoint-independent", "address-dependent", "address-and-port-dependent", "per-connection"}
 	filteringWords      = []string{"endpoint-independent", "address-dependent", "address-and-port-dependent", "open"}
 	allocationWords     = []string{"preserving", "offset", "sequential", "random", "block", "clock"}
-	collisionWords      = []string{"random", "next", "overload"}
+	collisionWords      = []string{"random", "next", "overload", "first"}
 	parityWords         = []string{"any", "keep", "even", "odd"}
 	counterWords        = []string{"global", "host", "destination"}
 	orderWords          = []string{"random", "sequential"}
