@@ -222,7 +222,7 @@ func TestInstallStartsAnew(t *testing.T) {
 			if last := p.a.tap.log[len(p.a.tap.log)-1]; last.seg.Seq != tr.SndNxt || last.seg.Ack != p.at.SndNxt.Add(len(want)) {
 				t.Errorf("the answer: %v", &last.seg)
 			}
-			checkStamps(t, p.a.tap.log, true)
+			checkStamps(t, p.a, true)
 			checkWindow(t, p.a.tap.log, 7)
 		})
 	}

@@ -279,11 +279,12 @@ func (t *tap) drain() {
 
 // opener makes a handshake with raw packets.
 type opener struct {
-	hs  *rawtcp.Handshake
-	raw *rawtcp.Conn
-	tap *tap
-	out []rawtcp.Segment
-	pkt []byte
+	hs    *rawtcp.Handshake
+	raw   *rawtcp.Conn
+	tap   *tap
+	begun time.Time // when the SYN was made
+	out   []rawtcp.Segment
+	pkt   []byte
 }
 
 func newOpener(tb testing.TB, cfg rawtcp.HandshakeConfig) *opener {
@@ -357,7 +358,10 @@ func (o *opener) close() {
 }
 
 // start sends the SYN.
-func (o *opener) start() error { return o.send(o.hs.Start(time.Now(), o.out[:0])) }
+func (o *opener) start() error {
+	o.begun = time.Now()
+	return o.send(o.hs.Start(o.begun, o.out[:0]))
+}
 
 // open runs the handshake until it is ready.
 func (o *opener) open(tb testing.TB) {

@@ -132,6 +132,11 @@ func disconnect(fd int) error {
 	if errno != 0 {
 		return fmt.Errorf("disconnect: %w", errno)
 	}
+	// It has left ECONNABORTED on the socket, until connect is half done. A poll in between would
+	// see nothing but an error, and Go's poller would call the connection not pollable.
+	if _, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR); err != nil {
+		return fmt.Errorf("clear the error of disconnect: %w", err)
+	}
 	return nil
 }
 
@@ -412,9 +417,10 @@ func push(fd int, seq rawtcp.Seq, data []byte) error {
 // The packet socket's tap comes before the TCP socket, on the same processor and
 // in the same softirq, so what the filter drops has been captured before:
 //
-//  1. With the filter on, only we move the queue. late's bytes are put in.
+//  1. With the filter on, only we move the queue, and the kernel says nothing.
+//     late's bytes are put in and acknowledged: two speakers at once would let
+//     timestamps and the window run back. The right edge of the window stays.
 //  2. The filter goes. What arrived between the two is dropped; late knows it.
-//     What was put in is acknowledged.
 //  3. If late has something beyond the queue's end, either it was dropped, or
 //     the kernel is just about to take it. In the second case the queue moves by
 //     itself in a moment. In the first the filter is put back, and it is step 1
@@ -430,7 +436,7 @@ func (r *Repair) letIn(t *rawtcp.Transfer, late func(rawtcp.Seq) []byte) error {
 	if late == nil {
 		return detachDrop(r.fd)
 	}
-	rcvNxt := t.RcvNxt
+	rcvNxt, acked := t.RcvNxt, t.RcvNxt
 	for r.rounds = 1; r.rounds <= maxRounds; r.rounds++ {
 		data := late(rcvNxt)
 		err := push(r.fd, rcvNxt, data)
@@ -441,14 +447,15 @@ func (r *Repair) letIn(t *rawtcp.Transfer, late func(rawtcp.Seq) []byte) error {
 		if err != nil {
 			return err
 		}
-		if err := detachDrop(r.fd); err != nil { // at once, before more comes
-			return err
-		}
 		rcvNxt = rcvNxt.Add(len(data))
-		if rcvNxt != t.RcvNxt {
+		if rcvNxt != acked {
 			if err := r.acknowledge(t, rcvNxt); err != nil {
 				return err
 			}
+			acked = rcvNxt
+		}
+		if err := detachDrop(r.fd); err != nil {
+			return err
 		}
 		if len(late(rcvNxt)) == 0 {
 			return nil
