@@ -31,6 +31,7 @@ type Behaviour struct {
 	ClockRate       int       // allocation clock: ports per second; 0: 1
 	Pooling         Pooling   // RFC 4787 REQ-2 (recommended: paired)
 	Hairpinning     Hairpinning
+	HairpinOpen     bool          // the filter does not look at hairpinned packets
 	Unsolicited     Unsolicited   // RFC 5382 REQ-4
 	UnsolicitedWait time.Duration // of Unsolicited wait; 0: 6 s, RFC 5382 REQ-4
 	UnsolicitedAny  bool          // not only a SYN is answered: any segment that nothing lets in. An RST never gets an RST

@@ -95,6 +95,8 @@ func TestBadTextNamesTheKey(t *testing.T) {
 		"translation=one-to-one,ports=5000-6000":    "ports",
 		"translation=none,pooling=arbitrary":        "pooling",
 		"rewrite-sack=left":                         "rewrite-sack",
+		"hairpinning=none,hairpin-open=true":        "hairpin-open",
+		"cgn,hairpin-open=true":                     "hairpin-open",
 		"mapping=adm,mapping=eim":                   "mapping",
 		"eim,hold-down=1s,hold-down=2s":             "hold-down",
 		"syn-rate=2000000000":                       "syn-rate",

@@ -20,12 +20,15 @@ func (n *NAT) turn(p *view, list []Packet) []Packet {
 		}
 		n.toOutside(f, p)
 		p.src, p.seq = f.out, p.seq+f.seqShift
-		return n.inbound(p, list)
+		n.hairpinned = true
+		list = n.inbound(p, list)
+		n.hairpinned = false
+		return list
 	case HairpinInternal:
 		if !p.icmp {
-			n.turned = true
+			n.turned, n.hairpinned = true, true
 			list = n.inbound(p, list)
-			n.turned = false
+			n.turned, n.hairpinned = false, false
 			return list
 		}
 	case HairpinRefuse:

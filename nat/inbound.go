@@ -62,10 +62,10 @@ func (n *NAT) admit(p *view) (*mapping, Reason) {
 	if m == nil {
 		return nil, NoMapping
 	}
-	switch n.b.Filtering {
-	case EIF:
+	switch {
+	case n.b.Filtering == EIF, n.hairpinned && n.b.HairpinOpen:
 		return m, Passed
-	case ADF:
+	case n.b.Filtering == ADF:
 		for ; m != nil; m = m.nextOut {
 			for f := m.flows; f != nil; f = f.next {
 				if f.remote.ip == p.src.ip {

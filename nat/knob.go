@@ -83,6 +83,7 @@ var knobs = []Knob{
 	number("clock-rate", "", "clock: ports per second; 0 is 1", func(b *Behaviour) *int { return &b.ClockRate }),
 	words("pooling", poolingWords, "RFC 4787 REQ-2", "which public address a mapping gets", func(b *Behaviour) *Pooling { return &b.Pooling }),
 	words("hairpinning", hairpinningWords, "RFC 5382 REQ-8", "between two inside hosts by their public endpoints", func(b *Behaviour) *Hairpinning { return &b.Hairpinning }),
+	boolean("hairpin-open", "", "the filter does not look at hairpinned packets", func(b *Behaviour) *bool { return &b.HairpinOpen }),
 	words("unsolicited", unsolicitedWords, "RFC 5382 REQ-4", "answer to a SYN that nothing lets in", func(b *Behaviour) *Unsolicited { return &b.Unsolicited }),
 	duration("unsolicited-wait", "RFC 5382 REQ-4", "of unsolicited wait; 0s is 6s", func(b *Behaviour) *time.Duration { return &b.UnsolicitedWait }),
 	boolean("unsolicited-any", "", "not only SYNs are answered; an RST never gets an RST", func(b *Behaviour) *bool { return &b.UnsolicitedAny }),

@@ -91,6 +91,7 @@ type NAT struct {
 	freeHosts    []*host
 	stateless    bool // a plain router
 	turned       bool // the packet came from inside, and its source stayed
+	hairpinned   bool // the packet came from inside
 }
 
 // New makes a NAT. A nil Config will do for translation none. The error wraps

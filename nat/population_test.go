@@ -118,7 +118,7 @@ func TestNATCheckOfPresets(t *testing.T) {
 			Consistent: b.Mapping == nat.EIM || p.Name == "linux" || p.Name == "linux-rst" || p.Name == "linux-icmp" || p.Name == "openwrt",
 			Filtered:   b.Filtering != nat.EIF,
 			Rejected:   b.Unsolicited == nat.UnsolicitedRST || b.Unsolicited == nat.UnsolicitedAdmin,
-			Hairpin:    b.Hairpinning == nat.HairpinExternal && b.Filtering == nat.EIF,
+			Hairpin:    b.Hairpinning == nat.HairpinExternal && (b.Filtering == nat.EIF || b.HairpinOpen),
 		}
 		want.Punched = want.Consistent && !want.Rejected
 		if v != want {
@@ -137,8 +137,10 @@ func TestNATCheckLimitations(t *testing.T) {
 		}
 	}
 	// Section 6.3, hairpin: a NAT that hairpins but takes such traffic for untrusted is reported without.
-	if v := natCheck(t, behaviour(t, "eim,hairpinning=external"), 1); v.Hairpin {
-		t.Errorf("a filter lets the hairpin test pass: %+v", v)
+	for text, want := range map[string]bool{"eim,hairpinning=external": false, "eim,hairpin-open=true": true, "eim-eif": true, "windows-ics": true} {
+		if v := natCheck(t, behaviour(t, text), 1); v.Hairpin != want || !v.Filtered && text != "eim-eif" {
+			t.Errorf("%s: %+v", text, v)
+		}
 	}
 	// Section 6.3: NATs translate consistently "as long as only one client behind the NAT is using a
 	// particular private port number, but switch to symmetric NAT". Linux does so only if the other

@@ -42,6 +42,12 @@ func (b Behaviour) Validate() error {
 	if b.overloads() && b.Filtering != APDF && b.Translation == NAPT {
 		c.fail("filtering", "with overloaded ports only address-and-port-dependent filtering tells whose packet it is")
 	}
+	if b.HairpinOpen && (b.Translation == None || b.Hairpinning != HairpinExternal && b.Hairpinning != HairpinInternal) {
+		c.fail("hairpin-open", "no packet is hairpinned")
+	}
+	if b.HairpinOpen && b.overloads() {
+		c.fail("hairpin-open", "with overloaded ports the filter tells whose packet it is")
+	}
 	if b.RewriteSACK != SACKFixed && !b.RewriteSequence {
 		c.fail("rewrite-sack", "without rewrite-sequence there is nothing to fix")
 	}
