@@ -3,6 +3,7 @@ package punch
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -35,6 +36,18 @@ func TestValidate(t *testing.T) {
 		{"window scale", func(p *Plan) { p.WScale = new(uint8(15)) }, "RFC 7323"},
 		{"isn with park", func(p *Plan) { p.Engine, p.ISN = Park, new(uint32(1)) }, "only the repair engine"},
 		{"early with connect", func(p *Plan) { p.Engine, p.Early = Connect, true }, "only the repair engine"},
+		{"several ports", func(p *Plan) { p.RemotePorts = []uint16{1, 2, 3} }, ""},
+		{"several ports and no other", func(p *Plan) { p.Remote, p.RemotePorts = netip.AddrPortFrom(p.Remote.Addr(), 0), []uint16{1} }, ""},
+		{"learned port", func(p *Plan) { p.LearnPort, p.Engine = true, Repair }, ""},
+		{"port 0 among several", func(p *Plan) { p.RemotePorts = []uint16{1, 0} }, "0 is not a port"},
+		{"a port twice", func(p *Plan) { p.RemotePorts = []uint16{1, 2, 1} }, "1 is there twice"},
+		{"remote's port again", func(p *Plan) { p.RemotePorts = []uint16{40000} }, "40000 is there twice"},
+		{"too many ports", func(p *Plan) { p.RemotePorts = make([]uint16, 64) }, "65 remote ports, at most 64"},
+		{"several ports with park", func(p *Plan) { p.RemotePorts, p.Engine = []uint16{1}, Park }, "for the repair engine"},
+		{"learned port with connect", func(p *Plan) { p.LearnPort, p.Engine = true, Connect }, "for the repair engine"},
+		{"learned port and early", func(p *Plan) { p.LearnPort, p.Early = true, true }, "leave early out"},
+		{"several ports and an isn", func(p *Plan) { p.RemotePorts, p.ISN = []uint16{1}, new(uint32(5)) }, "an ISN each"},
+		{"only learned", func(p *Plan) { p.Remote, p.LearnPort = netip.AddrPortFrom(p.Remote.Addr(), 0), true }, "port must not be 0"},
 		{"prime at the first hop", func(p *Plan) { p.Strategy, p.TTL = Prime, 1 }, "before a NAT there makes a mapping"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -63,6 +76,10 @@ func TestDefaults(t *testing.T) {
 	}
 	if p := (Plan{NoSACK: true}).withDefaults(); p.Engine != Repair {
 		t.Errorf("raw options with auto chose %s, want repair", p.Engine)
+	}
+	several := Plan{Remote: netip.MustParseAddrPort("203.0.113.7:0"), RemotePorts: []uint16{5, 6}}.withDefaults()
+	if several.Engine != Repair || several.Remote.Port() != 5 || !slices.Equal(several.remotePorts(), []uint16{5, 6}) {
+		t.Errorf("several ports became %+v", several)
 	}
 	for _, tt := range []struct {
 		retries int

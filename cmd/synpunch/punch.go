@@ -204,7 +204,7 @@ func parseEndpoint(s string) (netip.AddrPort, error) {
 func parseRemote(s string, elsewhere bool) (netip.AddrPort, error) {
 	if ip, err := netip.ParseAddr(s); err == nil {
 		if !elsewhere {
-			return netip.AddrPort{}, fmt.Errorf("%q has no port; --remote-ports names several", s)
+			return netip.AddrPort{}, fmt.Errorf("%q is not IP:PORT; without a port --remote-ports must name some", s)
 		}
 		return netip.AddrPortFrom(ip, 0), nil
 	}
