@@ -146,7 +146,8 @@ func (f *matrixFlags) parse(cmd *cobra.Command) (matrix.World, *matrix.Config, e
 	}
 	cfg := &matrix.Config{Kinds: matrix.ByClass(kinds), Attempts: f.trials, Tries: f.tries, Seed: f.seed, Workers: f.parallel}
 	if f.world == worldLive {
-		cfg.Workers = 1
+		// As many attempts at the same time as f.parallel says, of one pair or of several.
+		cfg.Workers = max(1, f.parallel/f.trials)
 	}
 	return world, cfg, nil
 }
@@ -166,6 +167,9 @@ func (f *matrixFlags) defaults(changed func(string) bool) error {
 	}
 	if !changed("trials") {
 		f.trials = trials
+	}
+	if !changed("parallel") && f.world == worldLive {
+		f.parallel = matrix.DefaultParallel
 	}
 	return nil
 }
@@ -206,7 +210,7 @@ func (f *matrixFlags) openLive(changed func(string) bool) (matrix.World, error) 
 		return nil, err
 	}
 	return matrix.NewLive(&matrix.LiveConfig{Engines: engines, Strategies: strategies, Delay: &f.delay, Timeout: f.timeout,
-		LearnPort: f.learnPort, Parallel: f.parallel})
+		LearnPort: f.learnPort, Parallel: min(f.parallel, f.trials)})
 }
 
 // checkLearn refuses --learn-port where nobody could.

@@ -83,6 +83,7 @@ func newLayout(h *HeatMap) *layout {
 	l.left = margin + axis + rows + labelGap
 	grid := l.size * vg.Length(len(h.Columns))
 	l.width = max(minWidth, l.left+grid+margin)
+	l.width = max(l.width, l.left+scaleWidth+3*gap+width(h.Scale, noteSize)+margin)
 	l.width = max(l.width, 2*margin+bold(h.Title, titleSize))
 	for _, note := range h.Notes {
 		l.width = max(l.width, 2*margin+width(note, noteSize))

@@ -160,6 +160,9 @@ func (b *liveBench) one(ctx context.Context, l *live.Lab, i int, rng *rand.Rand)
 	for side, s := range []*live.Side{&t.A, &t.B} {
 		s.Engine, s.Strategy = b.cfg.Engines[side], b.cfg.Strategies[side]
 		s.Port = uint16([2]int{firstPortA, firstPortB}[side] + i*portsApart)
+		if b.learns(side) && [2]*Kind{&b.pair.B, &b.pair.A}[side].Class == Unpredictable {
+			s.Args, s.Plan = []string{"--learn-port"}, learnPort
+		}
 	}
 	if b.counts() {
 		if err := b.predict(ctx, l, &t, rng); err != nil {
@@ -172,6 +175,8 @@ func (b *liveBench) one(ctx context.Context, l *live.Lab, i int, rng *rand.Rand)
 	}
 	return newTry(r), nil
 }
+
+func learnPort(p *punch.Plan) { p.LearnPort = true }
 
 // predict lets each side aim at where package nat/predict expects the other, if
 // the other's NAT counts.

@@ -32,8 +32,8 @@ func (t *Table) WriteText(out io.Writer) error {
 // About says how the table was made, in two lines.
 func (t *Table) About() []string {
 	return []string{
-		fmt.Sprintf("World %s, %s in front of A and B, %s attempts for each pair, up to %s, seed %d.",
-			t.Setup.World, plural(len(t.Kinds), "kind"), count(t.Attempts), plural(t.Tries, "try"), t.Seed),
+		fmt.Sprintf("World %s, %s in front of A and B, %s for each pair, up to %s, seed %d.",
+			t.Setup.World, plural(len(t.Kinds), "kind"), plural(t.Attempts, "attempt"), plural(t.Tries, "try"), t.Seed),
 		t.Setup.String() + ".",
 	}
 }
@@ -250,9 +250,9 @@ func plural(n int, word string) string {
 		return "1 " + word
 	}
 	if stem, ok := strings.CutSuffix(word, "y"); ok {
-		return fmt.Sprintf("%d %sies", n, stem)
+		word = stem + "ie"
 	}
-	return fmt.Sprintf("%d %ss", n, word)
+	return count(n) + " " + word + "s"
 }
 
 // count writes a number with a comma between thousands.

@@ -1,0 +1,130 @@
+package matrix_test
+
+import (
+	"flag"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/synpunch/synpunch/internal/testenv"
+	"github.com/synpunch/synpunch/lab/matrix"
+)
+
+// The whole of the textbook's table, as docs/matrix.md has it:
+//
+//	go test ./lab/matrix -run 'TestTextbook$' -attempts 1000
+//	go test ./lab/matrix -run 'TestTextbookLive$' -timeout 2h -live 40
+var (
+	attempts     = flag.Int("attempts", 12, "simulated attempts of each pair in TestTextbook")
+	liveAttempts = flag.Int("live", 0, "live attempts of each pair in TestTextbookLive; 0: a few pairs and attempts")
+)
+
+// want is what holds for a group, with one SYN each: the textbook's table and the
+// two corrections of docs/matrix.md.
+func want(g *matrix.Group) matrix.Verdict {
+	switch {
+	case g.A == matrix.Predictable && g.B == matrix.Predictable:
+		return matrix.Yes
+	case g.A == matrix.Unpredictable && g.B == matrix.Unpredictable:
+		if g.Filter == matrix.ByNothing {
+			return matrix.Yes // against the textbook
+		}
+		return matrix.No
+	case g.Filter == matrix.ByPort:
+		return matrix.No // against the textbook
+	}
+	return matrix.Yes
+}
+
+// check compares a table with what holds. It takes each cell by itself, and of a
+// NO a few successes by chance.
+func check(t *testing.T, table *matrix.Table) {
+	t.Helper()
+	for _, g := range table.Groups() {
+		if g.Pairs == 0 {
+			t.Errorf("%s: no pair", g.Name())
+			continue
+		}
+		t.Logf("%-24s %4d pairs, %d of %d attempts connected, a pair %.1f to %.1f %%",
+			g.Name(), g.Pairs, g.Connected.Count, g.Connected.Of, 100*g.Lowest, 100*g.Highest)
+		if want(&g) == matrix.Yes && g.Verdict == matrix.Yes {
+			continue
+		}
+		// One SYN hits a port that was drawn from 64,512 now and then: in a few of
+		// thousands of attempts, and with few attempts that may be much of a cell.
+		if want(&g) == matrix.No && g.Connected.Value() < 0.005 {
+			continue
+		}
+		t.Errorf("%s: %s, want %s", g.Name(), g.Verdict, want(&g))
+	}
+}
+
+// TestTextbook simulates every mapping with every filtering and allocation against
+// each other.
+func TestTextbook(t *testing.T) {
+	w := newSim(t, &matrix.SimConfig{LearnPort: true, Timeout: 2 * time.Second})
+	kinds := matrix.Vectors()
+	if *attempts < 100 { // offsets that are drawn again say nothing new
+		kinds = without(kinds, "/offset")
+	}
+	check(t, run(t, w, &matrix.Config{Kinds: kinds, Attempts: *attempts, Seed: 1}))
+}
+
+func without(list []matrix.Kind, part string) (rest []matrix.Kind) {
+	for _, k := range list {
+		if !strings.Contains(k.Name, part) {
+			rest = append(rest, k)
+		}
+	}
+	return rest
+}
+
+// TestPresets simulates every preset against each other.
+func TestPresets(t *testing.T) {
+	w := newSim(t, &matrix.SimConfig{LearnPort: true, Timeout: 2 * time.Second})
+	table := run(t, w, &matrix.Config{Attempts: *attempts, Seed: 1})
+	for _, g := range table.Groups() {
+		if g.Pairs > 0 && (g.Verdict == matrix.Yes) != (want(&g) == matrix.Yes) {
+			t.Errorf("%s: %s (%d of %d), want %s", g.Name(), g.Verdict, g.Connected.Count, g.Connected.Of, want(&g))
+		}
+	}
+}
+
+// TestWithoutLearning: a host that listens to the expected port alone never meets
+// an unpredictable one.
+func TestWithoutLearning(t *testing.T) {
+	table := run(t, newSim(t, &matrix.SimConfig{Timeout: time.Second}), &matrix.Config{Kinds: parse(t, "eim-eif,adm,linux-random"), Attempts: 20, Tries: 1})
+	for i := range table.Cells {
+		c := &table.Cells[i]
+		want := matrix.Yes
+		if c.A.Class == matrix.Unpredictable || c.B.Class == matrix.Unpredictable {
+			want = matrix.No
+		}
+		if v := table.Verdict(c); v != want {
+			t.Errorf("%s x %s: %s, want %s", c.A.Name, c.B.Name, v, want)
+		}
+	}
+}
+
+// TestTextbookLive makes live attempts: of a few pairs, or with -live of all mappings and
+// filterings.
+func TestTextbookLive(t *testing.T) {
+	if !testenv.Isolate(t) {
+		return
+	}
+	cfg := matrix.Config{Kinds: parse(t, "linux;eim-eif;adm;linux-random;random,filtering=adf"), Attempts: 4, Workers: 4}
+	if *liveAttempts > 0 {
+		cfg.Kinds, cfg.Attempts, cfg.Workers = without(matrix.Vectors(), "/offset"), *liveAttempts, 1
+	}
+	w, err := matrix.NewLive(&matrix.LiveConfig{LearnPort: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := run(t, w, &cfg)
+	for _, g := range table.Groups() {
+		t.Logf("%-24s %4d pairs, %d of %d attempts connected", g.Name(), g.Pairs, g.Connected.Count, g.Connected.Of)
+		if g.Pairs > 0 && g.Verdict != want(&g) {
+			t.Errorf("%s: %s, want %s", g.Name(), g.Verdict, want(&g))
+		}
+	}
+}
