@@ -49,9 +49,21 @@ func plus(a netip.Addr, n int) netip.Addr {
 const (
 	outerEnd  = 1
 	innerEnd  = 2
-	firstOne  = 10 // 1:1, one for each host
+	onlyOne   = 3  // 1:1, in a subnet of eight addresses
+	firstOne  = 10 // 1:1, one for each host, in others
 	firstPool = 64 // further ones of a NAT with several
 )
+
+// oneToOne is the public address of host n, if the inner end is a 1:1 NAT.
+func (s subnet) oneToOne(n int) netip.Addr {
+	if s.prefix.Bits() == smallSubnet {
+		return plus(s.prefix.Addr(), onlyOne)
+	}
+	return plus(s.prefix.Addr(), firstOne+n)
+}
+
+// smallSubnet is the length of the prefix of a publicSubnet of IPv4.
+const smallSubnet = 29
 
 func cut(p netip.Prefix) subnet {
 	return subnet{p, plus(p.Addr(), outerEnd), plus(p.Addr(), innerEnd)}
@@ -74,7 +86,7 @@ func publicSubnet(site, n int, v6 bool) subnet {
 		b[7] = byte(1 + n) // the last byte of the first half
 		return cut(netip.PrefixFrom(netip.AddrFrom16(b), 64))
 	}
-	return cut(netip.PrefixFrom(plus(a, 128+8*n), 29))
+	return cut(netip.PrefixFrom(plus(a, 128+8*n), smallSubnet))
 }
 
 // privateSubnet is that of the cable at the inside of a subscriber's NAT number level:

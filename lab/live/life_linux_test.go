@@ -57,9 +57,13 @@ func TestManyBuildsLeaveNothing(t *testing.T) {
 	if !testenv.Isolate(t) {
 		return
 	}
-	builds := 100
+	builds := 50
 	if testing.Short() {
 		builds = 10
+	}
+	kinds := []string{"eim+cgn", "model:linux"}
+	for _, k := range kernelKinds() {
+		kinds = append(kinds, k.Name)
 	}
 	procsBefore := runtime.GOMAXPROCS(0)
 	var fds, goroutines int
@@ -68,9 +72,12 @@ func TestManyBuildsLeaveNothing(t *testing.T) {
 		if i == 1 { // the first one may open what the runtime keeps, its poller for one
 			fds, goroutines, ns = traces(t)
 		}
-		s := both(kernelKinds()[i%len(kernelKinds())].Name, time.Duration(i%2)*time.Millisecond)
+		s := both(kinds[i%len(kinds)], time.Duration(i%2)*time.Millisecond)
 		if s.A.NAT == lab.NATFirewall {
 			s.Family = lab.IP6
+		}
+		if s.B.NAT == "eim+cgn" {
+			s.B.Subscribers, s.B.CrossTraffic = 2, 100
 		}
 		l, err := Build(t.Context(), &s, nil)
 		if err != nil {
@@ -317,7 +324,7 @@ func TestConcurrentUse(t *testing.T) {
 	if !testenv.Isolate(t) {
 		return
 	}
-	l := mustBuild(t, both(lab.NATNone, time.Millisecond))
+	l := mustBuild(t, site("eim", "model:none", time.Millisecond))
 	a, b := tcpPair(t, l)
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
@@ -328,6 +335,7 @@ func TestConcurrentUse(t *testing.T) {
 		func() { l.Counters() },
 		func() { l.Notes() },
 		func() { l.Enter() },
+		func() { l.NATs() },
 		func() { _ = l.ResetCount() },
 		func() { _ = l.SetFaults(nil) },
 		func() { _ = l.A.Do(func() error { return nil }) },
@@ -360,7 +368,8 @@ func TestConcurrentUse(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		wg.Go(func() { l.Events(); l.Counters(); l.Transits() })
+		wg.Go(func() { l.Events(); l.Counters(); l.Transits(); l.NATs() })
+		wg.Go(func() { _, _ = l.Observe(t.Context(), l.A, portA) })
 	}
 	wg.Wait()
 }

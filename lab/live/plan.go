@@ -259,7 +259,7 @@ func (b *boxPlan) leave(n int, seen netip.Addr, wan subnet, up []behind) (netip.
 		}
 		return wan.inner, []behind{cable}
 	case nat.OneToOne:
-		a := plus(wan.prefix.Addr(), firstOne+n)
+		a := wan.oneToOne(n)
 		b.public = append(b.public, a)
 		return a, []behind{cable, {prefix: one(a)}}
 	}
