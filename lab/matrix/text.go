@@ -57,14 +57,18 @@ func (w *writer) printf(format string, args ...any) { fmt.Fprintf(w, format, arg
 
 // writeGroups writes the textbook's table.
 func (t *Table) writeGroups(w *writer) {
-	const line = "%-24s %5v %10s %16s %9s %10s\n"
-	w.printf(line, "A x B", "pairs", "connected", "95 %", "textbook", "here")
+	const line = "%-23s %5v %9s %13s %7s %8s %9s\n"
+	w.printf(line, "A x B", "pairs", "connected", "95 %, from to", "median", "textbook", "here")
 	for _, g := range t.Groups() {
 		if g.Pairs == 0 {
 			continue
 		}
 		lo, hi := g.Connected.Interval()
-		w.printf(line, g.Name(), g.Pairs, percent(g.Connected.Value()), fmt.Sprintf("%.1f to %.1f %%", 100*lo, 100*hi), g.Textbook, g.Verdict)
+		middle := "-"
+		if g.Timed {
+			middle = duration(g.Median)
+		}
+		w.printf(line, g.Name(), g.Pairs, percent(g.Connected.Value()), fmt.Sprintf("%.1f %5.1f %%", 100*lo, 100*hi), middle, g.Textbook, g.Verdict)
 	}
 	w.printf("\n%s\n", wrapAt("P predictable, U unpredictable; and what the predictable one filters by, or of two unpredictable ones the more lenient. YES: at least "+
 		share(t.Setup.Threshold)+" in every pair; NO: at most "+share(1-t.Setup.Threshold)+".", textWidth))
@@ -239,7 +243,10 @@ func percent(x float64) string { return fmt.Sprintf("%.1f %%", 100*x) }
 func share(x float64) string { return fmt.Sprintf("%.0f %%", 100*x) }
 
 func duration(d time.Duration) string {
-	if d >= time.Millisecond {
+	switch {
+	case d >= time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	case d >= time.Millisecond:
 		return d.Round(100 * time.Microsecond).String()
 	}
 	return d.Round(time.Microsecond).String()
