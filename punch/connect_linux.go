@@ -2,6 +2,7 @@ package punch
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 // with better aim.
 type connectEngine struct {
 	a       *attempt
+	guard   *handoff.Guard // Prime: our NAT is open to the peer before there is a socket
 	socket  *handoff.Connect
 	retries int
 	resends int
@@ -19,6 +21,13 @@ type connectEngine struct {
 
 func (e *connectEngine) prepare() error {
 	e.retries = e.a.plan.retries(Connect)
+	if e.a.plan.Strategy != Prime {
+		return nil
+	}
+	var err error
+	if e.guard, err = handoff.OpenGuard(e.a.plan.Local, nil); err != nil {
+		e.a.note(fmt.Sprintf("a peer that is early gets a reset from this host's kernel: %v", err))
+	}
 	return nil
 }
 
@@ -84,5 +93,8 @@ func (e *connectEngine) close() {
 	e.a.report.Resends = e.resends
 	if e.socket != nil {
 		e.socket.Close()
+	}
+	if e.guard != nil {
+		e.guard.Close()
 	}
 }
