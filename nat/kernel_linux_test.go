@@ -86,7 +86,28 @@ func newRouter(t testing.TB, hosts []netip.Addr, kind string) *router {
 	for _, c := range r.ports {
 		c.open(t, r.v6)
 	}
+	must(t, errors.Join(r.ready(Inside), r.ready(Outside)))
 	return r
+}
+
+// markerTime is how long a marker may take on a machine with much else to do.
+const markerTime = 30 * time.Second
+
+// ready sends markers until one comes through: the kernel drops what it sends on a new
+// link until a worker of its own has seen that the link is up (linkwatch).
+func (r *router) ready(side Side) error {
+	for deadline := time.Now().Add(markerTime); time.Now().Before(deadline); {
+		r.seq++
+		if err := r.ports[side].send(r.marker(side)); err != nil {
+			return fmt.Errorf("send the marker: %w", err)
+		}
+		if _, err := r.await(side, 50*time.Millisecond); err == nil {
+			return nil
+		} else if !errors.Is(err, errNoMarker) {
+			return err
+		}
+	}
+	return errNoMarker
 }
 
 func must(t testing.TB, err error) {
@@ -290,19 +311,30 @@ func (r *router) through(side Side, pkt []byte) ([]Packet, error) {
 	if err := r.ports[side].send(r.marker(side)); err != nil {
 		return nil, fmt.Errorf("send the marker: %w", err)
 	}
-	var out []Packet
-	deadline := time.Now().Add(5 * time.Second)
-	for {
+	out, err := r.await(side, markerTime)
+	if err != nil {
+		return nil, err
+	}
+	err = r.answers(side, &out)
+	return out, err
+}
+
+var errNoMarker = errors.New("the marker did not come through")
+
+// await returns what came out of the other side before the last marker.
+func (r *router) await(side Side, patience time.Duration) (out []Packet, err error) {
+	for deadline := time.Now().Add(patience); ; {
 		b, err := r.ports[1-side].receive()
 		if err != nil {
 			return nil, err
 		}
 		if b == nil {
-			if time.Now().After(deadline) {
-				return nil, errors.New("the marker did not come through")
+			left := time.Until(deadline)
+			if left <= 0 {
+				return nil, errNoMarker
 			}
 			fds := []unix.PollFd{{Fd: int32(r.ports[1-side].fd), Events: unix.POLLIN}}
-			if _, err := unix.Poll(fds, 100); err != nil && err != unix.EINTR {
+			if _, err := unix.Poll(fds, int(left/time.Millisecond)+1); err != nil && err != unix.EINTR {
 				return nil, err
 			}
 			continue
@@ -313,9 +345,8 @@ func (r *router) through(side Side, pkt []byte) ([]Packet, error) {
 		}
 		switch {
 		case proto == markerProto && binary.BigEndian.Uint16(data) == r.seq:
-			err := r.answers(side, &out)
-			return out, err
-		case proto == markerProto:
+			return out, nil
+		case proto == markerProto: // of another time
 			continue
 		}
 		out = append(out, Packet{b, 1 - side})
