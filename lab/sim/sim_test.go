@@ -202,7 +202,7 @@ func TestPackets(t *testing.T) {
 // TestProperties: whatever the scenario, a run ends, repeats, and what it says
 // makes sense.
 func TestProperties(t *testing.T) {
-	kinds := []string{""}
+	kinds := []string{"", "eim+cgn", "linux+linux-rst", "firewall+random", "eim+eim+none"}
 	for _, p := range nat.Presets() {
 		kinds = append(kinds, p.Name)
 	}
@@ -212,12 +212,21 @@ func TestProperties(t *testing.T) {
 		}
 		ab, ba := d(50*ms, "ab"), d(50*ms, "ba")
 		side := func(name string) sim.Side {
-			return sim.Side{Engine: rapid.SampledFrom(sim.Engines()).Draw(t, name), Retries: rapid.IntRange(-1, 4).Draw(t, "retries"), Access: d(5*ms, "access")}
+			s := sim.Side{Engine: rapid.SampledFrom(sim.Engines()).Draw(t, name), Retries: rapid.IntRange(-1, 4).Draw(t, "retries"), Access: d(5*ms, "access"),
+				Strategy: rapid.SampledFrom(sim.Strategies()).Draw(t, "strategy"), TTL: uint8(rapid.IntRange(2, 64).Draw(t, "ttl")),
+				Observations: rapid.IntRange(-1, 1).Draw(t, "observations")}
+			if s.Engine == sim.Repair && rapid.IntRange(0, 9).Draw(t, "several") == 0 {
+				s.RemotePorts, s.LearnPort = rapid.IntRange(1, 3).Draw(t, "ports"), rapid.Bool().Draw(t, "learn")
+			}
+			return s
+		}
+		site := func(name string) lab.Site {
+			return lab.Site{NAT: rapid.SampledFrom(kinds).Draw(t, name), Subscribers: rapid.IntRange(0, 3).Draw(t, "subscribers"),
+				CrossTraffic: rapid.SampledFrom([]float64{0, 0, 50}).Draw(t, "cross traffic")}
 		}
 		cfg := sim.Config{
-			Scenario: lab.Scenario{A: lab.Site{NAT: rapid.SampledFrom(kinds).Draw(t, "nat a")}, B: lab.Site{NAT: rapid.SampledFrom(kinds).Draw(t, "nat b")},
-				Link: lab.Link{AB: &ab, BA: &ba}},
-			A: side("a"), B: side("b"),
+			Scenario: lab.Scenario{A: site("nat a"), B: site("nat b"), Link: lab.Link{AB: &ab, BA: &ba}},
+			A:        side("a"), B: side("b"),
 			Skew: d(200*ms, "skew") - 100*ms, Jitter: d(5*ms, "jitter"), Timeout: 2 * time.Second,
 			Trials: 2, Seed: rapid.Uint64().Draw(t, "seed"), Workers: 1,
 		}
@@ -231,30 +240,44 @@ func TestProperties(t *testing.T) {
 			used[f.Packet] = true
 		}
 		var list, again []sim.Trial
-		cfg.Record = func(r *sim.Trial) { list = append(list, *r) }
+		keep := func(to *[]sim.Trial) func(*sim.Trial) {
+			return func(r *sim.Trial) {
+				c := *r
+				c.Others = slices.Clone(r.Others)
+				*to = append(*to, c)
+			}
+		}
+		cfg.Record = keep(&list)
 		if _, err := sim.Run(context.Background(), &cfg); err != nil {
 			t.Fatal(err)
 		}
-		cfg.Record = func(r *sim.Trial) { again = append(again, *r) }
+		cfg.Record = keep(&again)
 		if _, err := sim.Run(context.Background(), &cfg); err != nil || !reflect.DeepEqual(list, again) {
 			t.Fatalf("not the same again: %v", err)
 		}
-		for _, r := range list {
-			for i, e := range []sim.End{r.A, r.B} {
-				instant := time.Duration(i) * r.Skew // of this side
-				if !slices.Contains(sim.Outcomes(), e.Outcome) || e.SYNs < 1 || e.Outcome == sim.Established && (e.Established < instant || e.Established > instant+cfg.Timeout+time.Second) {
-					t.Errorf("end %d: %+v", i, e)
-				}
-			}
-			if r.Outcome() == sim.Established && r.Established() < max(0, r.Skew)+min(ab, ba) {
-				t.Errorf("faster than the link: %+v", r)
-			}
-			regime, ok := r.Regime()
-			if ok && (regime == timing.Crossed) != r.Meeting.Crossed {
-				t.Errorf("%v, but %v", regime, r.Meeting)
+		for n := range list {
+			for r := range list[n].Flows() {
+				flow(t, r, list[n].Skew, &cfg, min(ab, ba))
 			}
 		}
 	})
+}
+
+// flow checks that what is said about a flow makes sense.
+func flow(t *rapid.T, r *sim.Flow, skew time.Duration, cfg *sim.Config, delay time.Duration) {
+	for i, e := range []sim.End{r.A, r.B} {
+		instant := time.Duration(i) * skew // of this side
+		if !slices.Contains(sim.Outcomes(), e.Outcome) || e.SYNs < 1 || e.Outcome == sim.Established && (e.Established < instant || e.Established > instant+cfg.Timeout+time.Second) {
+			t.Errorf("end %d: %+v", i, e)
+		}
+	}
+	if r.Outcome() == sim.Established && r.Established() < max(0, skew)+delay {
+		t.Errorf("faster than the link: %+v", r)
+	}
+	regime, ok := r.Regime()
+	if ok && (regime == timing.Crossed) != r.Meeting.Crossed {
+		t.Errorf("%v, but %v", regime, r.Meeting)
+	}
 }
 
 // TestConfigErrors: what is wrong is named.
