@@ -75,8 +75,8 @@ type Behaviour struct {
 	// Limits. 0 is none.
 
 	MaxMappings int  // of one inside host, RFC 6888 REQ-4
-	SYNRate     int  // new mappings per second of one inside host, with a burst of one second's worth
-	MaxFlows    int  // of the whole NAT, RFC 6888 REQ-5
+	SYNRate     int  // new mappings per second of one inside host, with a burst of one second's worth; RFC 6888 REQ-4C
+	MaxFlows    int  // of the whole NAT; RFC 6888 REQ-5 asks for limits of this kind
 	Full        Full // RFC 6888 REQ-11
 }
 

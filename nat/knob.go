@@ -110,7 +110,7 @@ var knobs = []Knob{
 	duration("closing", "RFC 5382 REQ-5", "FINs or RST seen; 0s is 4m, or the kernel's", func(b *Behaviour) *time.Duration { return &b.Closing }),
 	duration("hold-down", "RFC 6888 REQ-8", "rest of an external port; 0s is none", func(b *Behaviour) *time.Duration { return &b.HoldDown }),
 	number("max-mappings", "RFC 6888 REQ-4", "of one inside host; 0 is no limit", func(b *Behaviour) *int { return &b.MaxMappings }),
-	number("syn-rate", "", "new mappings per second of one inside host; 0 is no limit", func(b *Behaviour) *int { return &b.SYNRate }),
+	number("syn-rate", "RFC 6888 REQ-4C", "new mappings per second of one inside host; 0 is no limit", func(b *Behaviour) *int { return &b.SYNRate }),
 	number("max-flows", "RFC 6888 REQ-5", "of the whole NAT; 0 is no limit", func(b *Behaviour) *int { return &b.MaxFlows }),
 	words("full", fullWords, "RFC 6888 REQ-11", "answer when there is no port, room or quota", func(b *Behaviour) *Full { return &b.Full }),
 }

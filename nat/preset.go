@@ -32,7 +32,8 @@ func Preset(name string) (Behaviour, error) {
 }
 
 // Those by behaviour. Unless its subject is the answer, a preset drops what it
-// was not asked for: otherwise the answer would be what an experiment sees.
+// was not asked for: otherwise the answer would be what an experiment sees. Their
+// numbers are chosen by us, except the hold-down of cgn, which is that of RFC 6888 REQ-8.
 var presets = append([]PresetInfo{
 	{"eim", "endpoint-independent mapping, strict filter", Behaviour{Filtering: APDF, Unsolicited: UnsolicitedDrop}},
 	{"eim-eif", "endpoint-independent mapping and filtering: the friendliest", Behaviour{Unsolicited: UnsolicitedDrop}},
