@@ -120,3 +120,27 @@ func TestDemoScenario(t *testing.T) {
 		t.Errorf("exit code %d, outcome %s, scenario %+v, notes %q", code, res.Outcome, res.Scenario, res.Notes)
 	}
 }
+
+// TestDemoModels mixes NATs of the kernel with models, one behind the other, and says
+// what a third party saw.
+func TestDemoModels(t *testing.T) {
+	res, code := repeatDemo(t, "--nat-a", "linux+cgn", "--nat-b", "model:linux-rst", "--engine", "repair,park", "--delay", "40ms")
+	if code != exitDone || res.Outcome != punch.Established || !res.Crossed || res.BytesVerified != 2*demoBytes {
+		t.Errorf("exit code %d, outcome %s, crossed %v, %d bytes verified; notes %q", code, res.Outcome, res.Crossed, res.BytesVerified, res.Notes)
+	}
+	if res.AAimsAt != "203.0.113.2:50000" || !strings.HasPrefix(res.BAimsAt, "198.51.100.2:") || res.BAimsAt == "198.51.100.2:40000" {
+		t.Errorf("A aims at %s, B at %s", res.AAimsAt, res.BAimsAt)
+	}
+	if res.Scenario.NATA != "linux+cgn" || res.Scenario.NATB != "model:linux-rst" {
+		t.Errorf("scenario %+v", res.Scenario)
+	}
+	stdout, stderr, code := runDemoCommand(t, "--capture", t.TempDir(), "--nat-a", "sequential", "--timeout", "200ms")
+	if code != exitFailed {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	for _, want := range []string{"seen     A as 198.51.100.2:", "note     sequential takes another port for each destination"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("standard output does not have %q:\n%s", want, stdout)
+		}
+	}
+}

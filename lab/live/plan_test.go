@@ -3,6 +3,8 @@ package live
 import (
 	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -116,6 +118,28 @@ func checkSites(t *rapid.T, s *lab.Scenario, p *plan) {
 				t.Fatalf("%s: %+v", b.Text, l)
 			}
 		}
+	}
+}
+
+// Every example can be built.
+func TestExamplesArePlanned(t *testing.T) {
+	names, err := filepath.Glob("../../examples/*.yaml")
+	if err != nil || len(names) == 0 {
+		t.Fatal("no examples", err)
+	}
+	for _, name := range names {
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := lab.Load(f)
+		if err == nil {
+			err = Validate(s)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		f.Close()
 	}
 }
 
