@@ -3,6 +3,7 @@ package nat
 import (
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -152,4 +153,40 @@ func TestNewRefuses(t *testing.T) {
 	if _, err := New(Behaviour{}, nil); !errors.Is(err, ErrConfig) {
 		t.Error(err)
 	}
+}
+
+// FuzzParse: whatever the text, a vector or an error; and every vector has a text of its own.
+func FuzzParse(f *testing.F) {
+	for _, p := range presets {
+		f.Add(p.Name)
+		f.Add(p.Behaviour.String())
+	}
+	f.Add("cgn,max-mappings=64,rst-in=close after 2s,strip-options=mss+sack,ports=1-10")
+	f.Fuzz(func(t *testing.T, text string) {
+		b, err := Parse(text)
+		var fromJSON Behaviour
+		if json.Unmarshal([]byte(text), &fromJSON) == nil && fromJSON.Validate() != nil {
+			t.Fatalf("JSON became %v", fromJSON)
+		}
+		if err != nil {
+			if !errors.Is(err, ErrBehaviour) && !errors.Is(err, ErrUnknownKey) && !strings.HasPrefix(err.Error(), "nat: ") {
+				t.Fatalf("%q: %v", text, err)
+			}
+			return
+		}
+		again, err := Parse(b.String())
+		if err != nil || again != b {
+			t.Fatalf("%q became %v, and that %v, %v", text, b, again, err)
+		}
+		j, err := json.Marshal(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(j, &fromJSON); err != nil || fromJSON != b {
+			t.Fatalf("%s became %v, %v", j, fromJSON, err)
+		}
+		if _, err := New(b, &Config{Public: []netip.Addr{public}}); err != nil {
+			t.Fatalf("%v: %v", b, err)
+		}
+	})
 }
