@@ -71,7 +71,7 @@ type Side struct {
 	// Observations is how often a third party sees the host's public endpoint
 	// before the attempt, for the peer to aim at: each time a SYN to another
 	// address from the port of the attempt, the first a second before the first
-	// instant. 0: once if the NAT does not preserve ports, else not at all, and the peer
+	// instant. 0: once if the NAT does not preserve ports or has several addresses, else not at all, and the peer
 	// takes the local port; negative: not at all.
 	//
 	// What the peer aims at is the best guess of package nat/predict from all

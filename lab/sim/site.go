@@ -60,9 +60,9 @@ type addresses struct {
 
 var (
 	sites4 = [2]addresses{
-		{private: "10.0.1.2", gateway: "10.0.1.1", shared: "100.64.0.1", wan: "198.51.100.2", more: "198.51.100.90", oneToOne: "198.51.100.10",
+		{private: "10.0.1.2", gateway: "10.0.1.1", shared: "100.64.0.1", wan: "198.51.100.2", more: "198.51.100.64", oneToOne: "198.51.100.10",
 			public: "198.51.100.130", publicGateway: "198.51.100.129", isp: "198.51.100.1", ispCore: "192.0.2.1"},
-		{private: "10.0.2.2", gateway: "10.0.2.1", shared: "100.64.16.1", wan: "203.0.113.2", more: "203.0.113.90", oneToOne: "203.0.113.10",
+		{private: "10.0.2.2", gateway: "10.0.2.1", shared: "100.64.16.1", wan: "203.0.113.2", more: "203.0.113.64", oneToOne: "203.0.113.10",
 			public: "203.0.113.130", publicGateway: "203.0.113.129", isp: "203.0.113.1", ispCore: "192.0.2.2"},
 	}
 	sites6 = [2]addresses{
@@ -129,7 +129,7 @@ func (s *site) lay(i int, from *lab.Site, chain lab.Chain, flows int, v6 bool) {
 	hosts := max(from.Subscribers, 1)
 	s.crossTraffic = from.CrossTraffic
 	s.observations = max(s.Observations, 0)
-	if s.Observations == 0 && !chain.Preserves(port) {
+	if s.Observations == 0 && (!chain.Preserves(port) || from.Addresses > 1) {
 		s.observations = 1
 	}
 	inner := len(chain) - 1

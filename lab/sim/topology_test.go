@@ -137,3 +137,22 @@ func TestOverloading(t *testing.T) {
 		}
 	}
 }
+
+// TestAddresses: a NAT with several public addresses. The peer aims at the one that a third party saw.
+func TestAddresses(t *testing.T) {
+	for kind, want := range map[string]int{"eim,pooling=arbitrary": 20, "eim": 20, "cgn": 20, "eim+cgn": 20} {
+		cfg := sim.Config{Scenario: pair(kind, "linux"), Trials: 20}
+		cfg.Scenario.A.Addresses = 8
+		list, res := run(t, cfg)
+		if res.Connected.Count != want {
+			t.Errorf("%s: %d connected: %+v", kind, res.Connected.Count, list[0])
+		}
+		used := map[string]bool{}
+		for _, r := range list {
+			used[r.B.Remote.Addr().String()] = true
+		}
+		if kind == "eim,pooling=arbitrary" && len(used) < 4 {
+			t.Errorf("%s: addresses %v", kind, used)
+		}
+	}
+}
