@@ -23,11 +23,13 @@ const (
 	// gives each a block of ports has some left.
 	CrowdHosts = 32
 	crowdLen   = 40 // an IPv4 and a TCP header without options
+	// crowdStream keeps a Crowd's draws apart from those of a nat.NAT with the same seed.
+	crowdStream = 0x63726f7764
 )
 
 // NewCrowd makes a crowd that sends rate SYNs a second, more than 0.
 func NewCrowd(rate float64, seed uint64) *Crowd {
-	c := &Crowd{rng: rand.New(rand.NewPCG(seed, 0)), gap: float64(time.Second) / rate}
+	c := &Crowd{rng: rand.New(rand.NewPCG(seed, crowdStream)), gap: float64(time.Second) / rate}
 	c.step()
 	return c
 }
