@@ -22,7 +22,7 @@ const (
 	trialTries    = 8
 	trialOnTime   = 20 * time.Millisecond // send error up to which a trial is the one that was asked for
 	trialDelay    = 60 * time.Millisecond
-	trialSkew     = 3 * trialDelay // outside of the window, with room for errors
+	trialSkew     = 3 * trialDelay         // outside of the window, with room for errors
 	trialTimeout  = 10 * time.Second       // of trials that come to an end by themselves
 	hopeless      = 700 * time.Millisecond // of others
 	portsOfTrial  = 2 * trialTries
