@@ -367,6 +367,9 @@ func TestAgreement(t *testing.T) {
 		all := append(agreementCases(true), agreementCases(false)...)
 		rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		cases = all[:agreementSample]
+		if testing.Short() {
+			cases = all[:agreementSample/4]
+		}
 	}
 	table := newAgreementTable()
 	agreementRun(t, cases, func(c *agreementCase, want []agreementVerdict, got agreementVerdict, r *live.TrialResult) {

@@ -118,7 +118,9 @@ func (c *Config) check() []error {
 			fail("%d %s: want 1 or more", n.n, n.what)
 		}
 	}
-	if c.PacketTrial < 0 || c.PacketTrial > 0 && c.PacketTrial >= max(c.Trials, 1) && (c.Trials > 0 || c.PacketTrial >= DefaultTrials) {
+	trials := c.Trials
+	set(&trials, DefaultTrials)
+	if c.PacketTrial < 0 || c.PacketTrial > 0 && c.PacketTrial >= trials {
 		fail("packets of trial %d: there is no such trial", c.PacketTrial)
 	}
 	return errs
