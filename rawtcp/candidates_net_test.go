@@ -14,12 +14,16 @@ type portNAT struct {
 	base, step uint16 // the external port of the first mapping, and from one to the next
 	one        bool   // one mapping for all destinations (EIM)
 	open       bool   // filters by the peer's address or not at all (ADF, EIF)
+	resets     bool   // answers what it does not let in with a reset, and takes a mapping down with one
 	rewrite    Seq    // added to the sequence numbers of each flow, times its remote port
 
 	mappings []portMapping
 }
 
-type portMapping struct{ remote, external uint16 }
+type portMapping struct {
+	remote, external uint16
+	closed           bool // by a reset, until the next SYN from inside
+}
 
 // out returns the external port for a segment to a remote port.
 func (n *portNAT) out(remote uint16) uint16 {
@@ -32,15 +36,24 @@ func (n *portNAT) out(remote uint16) uint16 {
 	if !n.one {
 		external += n.step * uint16(len(n.mappings))
 	}
-	n.mappings = append(n.mappings, portMapping{remote, external})
+	n.mappings = append(n.mappings, portMapping{remote: remote, external: external})
 	return external
 }
 
 // in reports whether a segment from a remote port to an external one is let in.
 func (n *portNAT) in(remote, external uint16) bool {
 	return slices.ContainsFunc(n.mappings, func(m portMapping) bool {
-		return m.external == external && (n.open || m.remote == remote)
+		return !m.closed && m.external == external && (n.open || m.remote == remote)
 	})
+}
+
+// note lets a SYN or a reset of a flow open or close its mapping, if the NAT does so.
+func (n *portNAT) note(remote uint16, s *Segment) {
+	for i := range n.mappings {
+		if n.resets && n.mappings[i].remote == remote {
+			n.mappings[i].closed = s.Flags&RST != 0 || n.mappings[i].closed && s.Flags != SYN
+		}
+	}
 }
 
 // shift is how far the sequence numbers of a flow are moved on the way out.
@@ -65,6 +78,7 @@ type flowNet struct {
 	sent  int
 	trace *strings.Builder
 	check func(who int, s *Segment) // is shown what is sent
+	up    time.Duration             // when both were established, from the epoch
 }
 
 // netFault is what happens to one packet.
@@ -120,6 +134,9 @@ func (n *flowNet) run(limit time.Duration) {
 		for i := range out {
 			n.send(e.who, out[i])
 		}
+		if n.up == 0 && n.ends[0].State() == Established && n.ends[1].State() == Established {
+			n.up = n.now.Sub(testEpoch)
+		}
 		if at, ok := n.ends[e.who].Deadline(); ok {
 			n.post(netEvent{at: at, who: e.who})
 		}
@@ -147,6 +164,7 @@ func (n *flowNet) send(who int, s Segment) {
 	remote := s.Dst.Port()
 	n.log("%3d %c sends %v, %d copies %v late", n.sent, 'A'+rune(who), &s, fault.copies, fault.late)
 	external := own.out(remote)
+	own.note(remote, &s)
 	s.Seq += own.shift(remote)
 	s.Src = netip.AddrPortFrom(s.Src.Addr(), external)
 	for range fault.copies {
@@ -160,7 +178,14 @@ func (n *flowNet) enters(who int, s *Segment) bool {
 	nat, remote := n.nats[who], s.Src.Port()
 	if !nat.in(remote, s.Dst.Port()) {
 		n.log("    %c's NAT drops %v", 'A'+rune(who), s)
+		if nat.resets && s.Flags&RST == 0 {
+			rst := resetFor(s)
+			n.post(netEvent{at: n.now.Add(n.delay), who: 1 - who, seg: &rst})
+		}
 		return false
+	}
+	if s.Flags&RST != 0 {
+		nat.note(remote, s)
 	}
 	s.Dst = n.local[who]
 	if s.Flags&ACK != 0 {

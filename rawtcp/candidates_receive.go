@@ -57,9 +57,9 @@ func (c *Candidates) Receive(now time.Time, s *Segment, out []Segment) []Segment
 		c.stray++
 		return out
 	case i >= 0:
-		out = c.take(now, i, s, out)
+		return c.take(now, i, s, out)
 	case c.learnable(s):
-		out = c.learn(now, s, out)
+		return c.learn(now, s, out)
 	default:
 		c.stray++
 		return out
@@ -79,10 +79,13 @@ func (c *Candidates) follows(window uint16) bool {
 // take gives a segment to its flow as far as the rules of Candidates allow.
 func (c *Candidates) take(now time.Time, i int, s *Segment, out []Segment) []Segment {
 	h := &c.flows[i].hs
+	was := h.state
 	switch s.Flags & (SYN | ACK | RST) {
 	case SYN | ACK:
 		if h.acksSYN(s) && c.follows(s.Window) {
-			return h.answerProven(now, s, out)
+			out = h.answerProven(now, s, out)
+			c.touched(h, was)
+			return out
 		}
 	case SYN:
 		if h.state == SynReceived && !h.answeredSYN(s.Seq) && h.n.Restarts >= maxRestarts {
@@ -94,8 +97,10 @@ func (c *Candidates) take(now time.Time, i int, s *Segment, out []Segment) []Seg
 	out = h.Receive(now, s, out)
 	if h.state == Established {
 		c.winner = i
+		c.review()
 		return out
 	}
+	c.touched(h, was)
 	return h.withoutACKs(out, before)
 }
 
@@ -158,6 +163,19 @@ func (c *Candidates) ReceiveICMP(now time.Time, e *ICMPError, out []Segment) []S
 	out = c.flows[i].hs.ReceiveICMP(now, e, out)
 	c.review()
 	return out
+}
+
+// touched brings the state up to date with one flow, which was in another state or in
+// the same. The deadline may stay earlier than need be; Tick looks again.
+func (c *Candidates) touched(h *Handshake, was State) {
+	if h.state < was || h.state > SynReceived {
+		c.review()
+		return
+	}
+	c.state = max(c.state, h.state)
+	if at, ok := h.Deadline(); ok && at.Before(c.due) {
+		c.due = at
+	}
 }
 
 // review brings the state up to date with the flows.

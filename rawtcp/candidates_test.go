@@ -277,6 +277,41 @@ func TestCandidatesStockPeers(t *testing.T) {
 	}
 }
 
+// TestCandidatesResetNATs lets two ends with eight ports each, seven of them wrong, meet
+// through NATs that answer unasked SYNs with a reset, inside the window of crossing
+// and outside.
+func TestCandidatesResetNATs(t *testing.T) {
+	wrong := []uint16{101, 102, 103, 104, 105, 106, 107}
+	var worst time.Duration
+	most := 0
+	for skew := -150 * time.Millisecond; skew <= 150*time.Millisecond; skew += time.Millisecond {
+		nat := func(port uint16) *portNAT { return &portNAT{base: port, one: true, resets: true} }
+		n := &flowNet{
+			local: [2]netip.AddrPort{endpointA, endpointB}, nats: [2]*portNAT{nat(5000), nat(6000)},
+			start: [2]time.Duration{max(-skew, 0), max(skew, 0)}, delay: 20 * time.Millisecond, trace: new(strings.Builder),
+		}
+		a, err := candidatesAt(0, 1000, append(wrong[:3:3], 6000, 104, 105, 106, 107), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := candidatesAt(1, Seq(900_000+skew/time.Microsecond), append(wrong[:6:6], 5000, 107), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.ends = [2]end{a, b}
+		n.run(time.Minute)
+		if a.State() != Established || b.State() != Established {
+			t.Fatalf("skew %v: %v and %v\n%s", skew, a.Err(), b.Err(), n.trace)
+		}
+		most = max(most, a.Counters().Resends, b.Counters().Resends)
+		worst = max(worst, n.up-skew.Abs())
+	}
+	if most > DefaultRetries {
+		t.Errorf("%d SYNs sent again", most)
+	}
+	t.Logf("established %v after the later SYN at the latest, %d SYNs sent again at most", worst, most)
+}
+
 // TestCandidatesAllocations: Reset and a whole crossing of four flows take no memory.
 func TestCandidatesAllocations(t *testing.T) {
 	a, b := new(Candidates), new(Candidates)
