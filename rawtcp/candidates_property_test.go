@@ -114,6 +114,9 @@ func TestCandidatesNeverSplit(t *testing.T) {
 	both := 0
 	rapid.Check(t, func(t *rapid.T) {
 		n, v := drawFlowNet(t)
+		for _, nat := range n.nats {
+			nat.resets = rapid.IntRange(0, 3).Draw(t, "resets") == 0
+		}
 		worst := rapid.SampledFrom([]int{0, 30, 300, 9000}).Draw(t, "late ms")
 		for range rapid.IntRange(0, 60).Draw(t, "faults") {
 			n.faults[rapid.IntRange(1, 100).Draw(t, "packet")] = netFault{
