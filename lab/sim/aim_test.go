@@ -1,6 +1,7 @@
 package sim_test
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -64,14 +65,15 @@ func TestCrossTraffic(t *testing.T) {
 func TestCrossTrafficWorkers(t *testing.T) {
 	var first *sim.Result
 	for _, workers := range []int{1, 3} {
-		cfg := sim.Config{Scenario: pair("eim+sequential", "sequential"), Trials: 200, Workers: workers, Timeout: 2 * time.Second}
+		cfg := sim.Config{Scenario: pair("eim+sequential", "sequential"), Trials: 50, Workers: workers, Timeout: 2 * time.Second}
 		cfg.Scenario.A.CrossTraffic, cfg.Scenario.B.CrossTraffic = 0.3, 0.3
 		cfg.A.Observations, cfg.B.Observations = 2, 2
+		cfg.Scenario.A.Subscribers, cfg.B.Engine, cfg.B.Strategy = 2, sim.Park, sim.Prime
 		_, res := run(t, cfg)
 		if first == nil {
 			first = res
 		}
-		if res.Connected != first.Connected || res.Packets != first.Packets || res.Connected.Count == 0 || res.Connected.Count == 200 {
+		if !reflect.DeepEqual(res, first) || res.Connected.Count == 0 || res.Connected.Count == res.Flows {
 			t.Errorf("%d workers: %+v, with one %+v", workers, res, first)
 		}
 	}
