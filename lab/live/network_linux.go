@@ -312,7 +312,7 @@ func awaitCarrier(ctx context.Context, np *nodePlan) error {
 // Chosen by us.
 const (
 	carrierPoll = 500 * time.Microsecond
-	carrierWait = 5 * time.Second // then something is wrong
+	carrierWait = 30 * time.Second // then something is wrong; a machine with fifty times its load took six
 )
 
 // watch opens the sockets of link, lanes, model NATs and the observer.

@@ -178,7 +178,7 @@ func TestObserve(t *testing.T) {
 	if !testenv.Isolate(t) {
 		return
 	}
-	l := mustBuild(t, site("cgn,max-mappings=16", "eim+linux-random", time.Millisecond))
+	l := mustBuild(t, site("cgn,overloading=false,max-mappings=16", "eim+linux-random", time.Millisecond))
 	var wg sync.WaitGroup
 	ports := make([]netip.AddrPort, 16)
 	for i := range ports {
