@@ -387,11 +387,17 @@ func (e *exchange) ports(c *conversation, model, kernel uint16) error {
 	if !e.random && (model == c.in.Port()) != (kernel == c.in.Port()) {
 		return fmt.Errorf("port %d became %d in the model, %d in the kernel", c.in.Port(), model, kernel)
 	}
+	for i := range e.flows {
+		// Drawn by one of the two only: the port of a flow with this remote that is over.
+		if f := &e.flows[i]; f != c && f.remote == c.remote && f.model != 0 && (model == f.model) != (kernel == f.kernel) {
+			return errLuck
+		}
+	}
 	c.model, c.kernel = model, kernel
 	return nil
 }
 
-// errLuck: the port drawn is another flow's own, which then meets a
+// errLuck: the port drawn is another flow's own, or was one's, which then meets a
 // collision that the other side of the comparison does not have.
 var errLuck = errors.New("a port drawn is that of another flow")
 
