@@ -9,8 +9,9 @@
 //     allocating. [Seq] does sequence number arithmetic, [ICMPError] reads what
 //     routers and hosts answer instead, [ISNGenerator] chooses initial sequence
 //     numbers (RFC 6528).
-//   - Protocol. The handshake machine takes segments and times and returns
-//     segments and a deadline. It does no I/O and reads no clock.
+//   - Protocol. [Handshake] takes segments and times and returns segments and a
+//     deadline. It does no I/O and reads no clock. [Candidates] is the same for a
+//     peer whose port is not certain: several flows, of which one wins.
 //   - Packets. [Conn] sends whole IP packets through a raw socket (Linux), and
 //     [FlowFilter] is the BPF program that lets only one flow's packets in.
 //
