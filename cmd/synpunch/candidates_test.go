@@ -196,14 +196,14 @@ func TestSequentialBothSides(t *testing.T) {
 			t.Errorf("not connected\n%s", explain(r))
 			continue
 		}
-		crossed := map[netip.AddrPort]bool{}
+		answered := map[netip.AddrPort]bool{}
 		for _, e := range r.A.Report.Events {
-			if e.Dir == capture.DirIn && e.Flags == rawtcp.SYN {
-				crossed[e.Src] = true
+			if e.Dir == capture.DirIn && e.Flags&rawtcp.SYN != 0 {
+				answered[e.Src] = true
 			}
 		}
-		if len(crossed) != 8 {
-			t.Errorf("%d flows crossed, want 8\n%s", len(crossed), explain(r))
+		if len(answered) != 8 {
+			t.Errorf("%d flows came through, want 8\n%s", len(answered), explain(r))
 		}
 		if a, b := *r.A.Report.Candidates.Won, *r.B.Report.Candidates.Won; a-tr.A.Aim.Port() != b-tr.B.Aim.Port() {
 			t.Errorf("A has taken %d and B %d", a, b)
@@ -212,7 +212,7 @@ func TestSequentialBothSides(t *testing.T) {
 }
 
 // TestKillCandidates ends A, which tries several ports and would learn others, with
-// SIGKILL: nothing of it stays on its host.
+// SIGKILL when its SYNs have left: nothing of it stays on its host.
 func TestKillCandidates(t *testing.T) {
 	if !testenv.Isolate(t) {
 		return
@@ -220,35 +220,30 @@ func TestKillCandidates(t *testing.T) {
 	l := buildLab(t, pair(lab.NATLinux, lab.NATLinux))
 	command := commandHere(t, "punch")
 	before := hostState(t, l.A)
-	for i, step := range []func(port uint16) bool{
-		func(port uint16) bool { return hostHas(t, l.A, port) },
-		func(port uint16) bool {
-			return slices.ContainsFunc(l.Events(), func(e live.LinkEvent) bool {
-				s, err := rawtcp.Parse(e.Data)
-				return err == nil && e.Where == live.LaneNATA && s.Src.Port() == port && s.Flags == rawtcp.SYN
+	const port = 31000
+	killed := make(chan error, 1)
+	tr := live.Trial{
+		Command: command, Dir: t.TempDir(), At: time.Now().Add(leadTime), Timeout: 2 * time.Second,
+		A: live.Side{Port: port, Args: []string{"--learn-port", "--remote-ports", "1000-1030"}}, B: live.Side{Port: port},
+	}
+	tr.A.Started = func(cmd *exec.Cmd) {
+		go func() {
+			err := waitFor(15*time.Second, func() bool {
+				return slices.ContainsFunc(l.Events(), func(e live.LinkEvent) bool {
+					s, err := rawtcp.Parse(e.Data)
+					return err == nil && e.Where == live.LaneNATA && s.Src.Port() == port && s.Flags == rawtcp.SYN
+				})
 			})
-		},
-	} {
-		killed := make(chan error, 1)
-		port := uint16(31000 + i)
-		tr := live.Trial{
-			Command: command, Dir: t.TempDir(), At: time.Now().Add(leadTime), Timeout: 300 * time.Millisecond,
-			A: live.Side{Port: port, Args: []string{"--learn-port", "--remote-ports", "1000-1030"}}, B: live.Side{Port: port},
-		}
-		tr.A.Started = func(cmd *exec.Cmd) {
-			go func() {
-				err := waitFor(15*time.Second, func() bool { return step(port) })
-				killed <- errors.Join(err, cmd.Process.Kill())
-			}()
-		}
-		if _, err := tr.Run(t.Context(), l); err != nil {
-			t.Fatal(err)
-		}
-		if err := <-killed; err != nil {
-			t.Fatal(err)
-		}
-		if after := hostState(t, l.A); after != before {
-			t.Errorf("the host is not as it was:\n%s\nit was:\n%s", after, before)
-		}
+			killed <- errors.Join(err, cmd.Process.Kill())
+		}()
+	}
+	if _, err := tr.Run(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-killed; err != nil {
+		t.Fatal(err)
+	}
+	if after := hostState(t, l.A); after != before {
+		t.Errorf("the host is not as it was:\n%s\nit was:\n%s", after, before)
 	}
 }
