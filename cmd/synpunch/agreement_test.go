@@ -29,6 +29,7 @@ const (
 	agreementStagger = 60 * time.Millisecond   // between the instants of trials that run side by side
 	agreementAtOnce  = 5                       // trials under way in one lab
 	agreementRepeats = 12                      // of a trial on a machine that was late
+	agreementOnTime  = 4 * time.Millisecond    // how late a packet may be: twice that is less than what the skews have to the edges
 	agreementLabs    = 2                       // labs at once
 	agreementSeed    = 20261120                // of the sample that every run takes
 	agreementSample  = 40                      // trials of it
@@ -193,10 +194,11 @@ func (g *agreementLab) punch(c *agreementCase) (v agreementVerdict, r *live.Tria
 		if r, err = tr.Run(g.t.Context(), g.l); err != nil {
 			return v, nil, err
 		}
-		late := max(lateness(&r.A), lateness(&r.B), linkLateness(g.l, &tr), answerLateness(&r.A), answerLateness(&r.B))
+		v, late := g.verdict(r, c.delta())
+		late = max(late, lateness(&r.A), lateness(&r.B), linkLateness(g.l, &tr), answerLateness(&r.A), answerLateness(&r.B))
 		switch {
-		case late <= onTime:
-			return g.verdict(r), r, nil
+		case late <= agreementOnTime:
+			return v, r, nil
 		case n == agreementRepeats:
 			return v, nil, nil
 		}
@@ -204,7 +206,8 @@ func (g *agreementLab) punch(c *agreementCase) (v agreementVerdict, r *live.Tria
 	}
 }
 
-func (g *agreementLab) verdict(r *live.TrialResult) (v agreementVerdict) {
+// verdict is the live one, and how late the first SYNs passed the NATs.
+func (g *agreementLab) verdict(r *live.TrialResult, skew time.Duration) (v agreementVerdict, late time.Duration) {
 	of := func(s *live.SideResult) string {
 		if s.Report == nil {
 			return fmt.Sprintf("no report: %v", s.Err)
@@ -218,8 +221,26 @@ func (g *agreementLab) verdict(r *live.TrialResult) (v agreementVerdict) {
 			seen = append(seen, agreementPacket{e.Time.Sub(r.At), e.Where == live.LaneNATB, e.Dir == capture.DirOut, seg})
 		}
 	}
-	v.regime = regimeVerdict(passages(seen, false, r.A.Aim), passages(seen, true, r.B.Aim))
-	return v
+	as, bs := passages(seen, false, r.A.Aim), passages(seen, true, r.B.Aim)
+	v.regime = regimeVerdict(as, bs)
+	return v, max(passageLateness(as, 0), passageLateness(bs, skew))
+}
+
+// passageLateness is how late the first SYN passed its NAT, priming ones left out, or reached the
+// other one.
+func passageLateness(list []lab.Passage, instant time.Duration) time.Duration {
+	due := sim.Epoch.Add(instant)
+	for _, p := range list {
+		if p.Left.Before(due.Add(-sim.PrimeLead / 2)) {
+			continue
+		}
+		late := p.Left.Sub(due)
+		if !p.Arrived.IsZero() {
+			late = max(late, p.Arrived.Sub(p.Left)-pairDelay)
+		}
+		return late
+	}
+	return 0
 }
 
 // answerLateness is how long a side took to answer the first SYN, and the first RST or ICMP
@@ -391,8 +412,19 @@ type agreementTable struct {
 }
 
 type agreementCell struct {
-	verdicts []string
+	verdicts [2][]string // with B late, with A late
 	n, agree int
+}
+
+// String is the verdicts with B late and, if they are others, with A late.
+func (c *agreementCell) String() string {
+	var list []string
+	for _, v := range c.verdicts {
+		if text := strings.Join(v, " or "); text != "" && !slices.Contains(list, text) {
+			list = append(list, text)
+		}
+	}
+	return strings.Join(list, "; ")
 }
 
 func newAgreementTable() *agreementTable { return &agreementTable{cells: map[string]*agreementCell{}} }
@@ -414,8 +446,13 @@ func (g *agreementTable) add(c *agreementCase, want []agreementVerdict, got agre
 		cell.agree++
 		g.agree++
 	}
-	if short := shortVerdict(got); !slices.Contains(cell.verdicts, short) {
-		cell.verdicts = append(cell.verdicts, short)
+	list := &cell.verdicts[0]
+	if !c.late {
+		list = &cell.verdicts[1]
+	}
+	if short := shortVerdict(got); !slices.Contains(*list, short) {
+		*list = append(*list, short)
+		slices.Sort(*list)
 	}
 }
 
@@ -453,7 +490,7 @@ func (g *agreementTable) String() string {
 		for skew := range agreementSkews {
 			for _, e := range agreementEngines {
 				if cell := g.cells[agreementKey(row, skew, e)]; cell != nil {
-					fmt.Fprintf(&b, " %s %d/%d |", strings.Join(cell.verdicts, ", "), cell.agree, cell.n)
+					fmt.Fprintf(&b, " %v %d/%d |", cell, cell.agree, cell.n)
 				} else {
 					b.WriteString(" |")
 				}
