@@ -79,7 +79,7 @@ Ctrl-C ends the run and shows what is done. Exit code 1: it was interrupted.`,
 	fl.StringVar(&f.strategy, "strategy", "cross", "cross or prime; `A,B` for one each")
 	fl.BoolVar(&f.learnPort, "learn-port", true, "with engine repair, take the port that arrives from an unpredictable peer for its own")
 	fl.DurationVar(&f.delay, "delay", matrix.DefaultDelay, "delay of the link, each way")
-	fl.DurationVar(&f.timeout, "timeout", 0, "end of a try, after the instant (default: 10s; live: 2s)")
+	fl.DurationVar(&f.timeout, "timeout", matrix.DefaultTimeout, "end of a try, after the instant")
 	fl.IntVar(&f.parallel, "parallel", 0, "pairs at the same time (default: one for each processor); live: attempts at the same time (default 8)")
 	fl.BoolVar(&f.csv, "csv", false, "print a line of CSV for each pair (docs/matrix.md)")
 	fl.BoolVar(&f.json, "json", false, "print one JSON object (docs/matrix.md)")
@@ -125,7 +125,7 @@ func (f *matrixFlags) parse(cmd *cobra.Command) (matrix.World, *matrix.Config, e
 	switch {
 	case f.csv && f.json:
 		return nil, nil, errors.New("--csv and --json exclude each other")
-	case changed("timeout") && f.timeout <= 0:
+	case f.timeout <= 0:
 		return nil, nil, fmt.Errorf("--timeout %v: want more than 0", f.timeout)
 	}
 	if f.plot != "" {

@@ -19,9 +19,6 @@ var _ World = (*real)(nil)
 
 // Chosen by us.
 const (
-	// LiveTimeout is the time of a live try where none is given: fifty round trips of
-	// the default link, with room for a retransmission.
-	LiveTimeout = 2 * time.Second
 	// LiveThreshold is the share that counts as all the time live: a busy machine
 	// misses an instant now and then.
 	LiveThreshold = 0.95
@@ -44,7 +41,7 @@ type LiveConfig struct {
 	Engines    [2]punch.Engine   // of A and B; "": repair
 	Strategies [2]punch.Strategy // of A and B; "": cross
 	Delay      *time.Duration    // of the link, each way; nil: DefaultDelay
-	Timeout    time.Duration     // of a try; 0: LiveTimeout
+	Timeout    time.Duration     // of a try; 0: DefaultTimeout
 	LearnPort  bool              // a host with engine repair whose peer is unpredictable takes the port that arrives for the peer's
 	Parallel   int               // tries at the same time; 0: DefaultParallel
 	// Command makes each attempt with this program, see live.Trial; nil: in this
@@ -72,7 +69,7 @@ func NewLive(cfg *LiveConfig) (World, error) {
 		r.delay = *cfg.Delay
 	}
 	if r.cfg.Timeout == 0 {
-		r.cfg.Timeout = LiveTimeout
+		r.cfg.Timeout = DefaultTimeout
 	}
 	if r.cfg.Parallel == 0 {
 		r.cfg.Parallel = DefaultParallel

@@ -15,8 +15,9 @@ var _ World = (*simulated)(nil)
 const (
 	// DefaultDelay is the delay of the link, each way, where none is given.
 	DefaultDelay = 20 * time.Millisecond
-	// SimTimeout is the time of a simulated try where none is given: virtual time costs nothing.
-	SimTimeout = sim.DefaultTimeout
+	// DefaultTimeout is the time of a try where none is given: fifty round trips of
+	// the default link, with room for a retransmission.
+	DefaultTimeout = 2 * time.Second
 	// SimThreshold is the share that counts as all the time in a simulation.
 	SimThreshold = 0.99
 
@@ -29,7 +30,7 @@ type SimConfig struct {
 	Engines     [2]sim.Engine   // of A and B; "": repair
 	Strategies  [2]sim.Strategy // of A and B; "": cross
 	Delay       *time.Duration  // of the link, each way; nil: DefaultDelay
-	Timeout     time.Duration   // of a try; 0: SimTimeout
+	Timeout     time.Duration   // of a try; 0: DefaultTimeout
 	LearnPort   bool            // a host with engine repair whose peer is unpredictable takes the port that arrives for the peer's
 	RemotePorts int             // at how many of the peer's likeliest ports a SYN is sent; 0: 1. More need the engine repair
 }
@@ -51,7 +52,7 @@ func NewSim(cfg *SimConfig) (World, error) {
 		delay = *cfg.Delay
 	}
 	if timeout == 0 {
-		timeout = SimTimeout
+		timeout = DefaultTimeout
 	}
 	s := &simulated{
 		cfg:   sim.Config{Scenario: lab.Scenario{Link: lab.Link{Delay: delay}}, Timeout: timeout, Workers: 1},

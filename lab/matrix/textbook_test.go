@@ -4,7 +4,6 @@ import (
 	"flag"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/synpunch/synpunch/internal/testenv"
 	"github.com/synpunch/synpunch/lab/matrix"
@@ -62,7 +61,7 @@ func check(t *testing.T, table *matrix.Table) {
 // TestTextbook simulates every mapping with every filtering and allocation against
 // each other.
 func TestTextbook(t *testing.T) {
-	w := newSim(t, &matrix.SimConfig{LearnPort: true, Timeout: 2 * time.Second})
+	w := newSim(t, &matrix.SimConfig{LearnPort: true})
 	kinds := matrix.Vectors()
 	if *attempts < 100 { // offsets that are drawn again say nothing new
 		kinds = without(kinds, "/offset")
@@ -81,7 +80,7 @@ func without(list []matrix.Kind, part string) (rest []matrix.Kind) {
 
 // TestPresets simulates every preset against each other.
 func TestPresets(t *testing.T) {
-	w := newSim(t, &matrix.SimConfig{LearnPort: true, Timeout: 2 * time.Second})
+	w := newSim(t, &matrix.SimConfig{LearnPort: true})
 	table := run(t, w, &matrix.Config{Attempts: *attempts, Seed: 1})
 	for _, g := range table.Groups() {
 		if g.Pairs > 0 && (g.Verdict == matrix.Yes) != (want(&g) == matrix.Yes) {
@@ -93,7 +92,7 @@ func TestPresets(t *testing.T) {
 // TestWithoutLearning: a host that listens to the expected port alone never meets
 // an unpredictable one.
 func TestWithoutLearning(t *testing.T) {
-	table := run(t, newSim(t, &matrix.SimConfig{Timeout: time.Second}), &matrix.Config{Kinds: parse(t, "eim-eif,adm,linux-random"), Attempts: 20, Tries: 1})
+	table := run(t, newSim(t, nil), &matrix.Config{Kinds: parse(t, "eim-eif,adm,linux-random"), Attempts: 20, Tries: 1})
 	for i := range table.Cells {
 		c := &table.Cells[i]
 		want := matrix.Yes
