@@ -220,3 +220,74 @@ func (n *flowNet) crosses() bool {
 	}
 	return false
 }
+
+// TestCandidatesAnything throws segments at Candidates that are close enough to right
+// to do something, at any port, and checks what must always hold.
+func TestCandidatesAnything(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		policies := rapid.SampledFrom([]Policy{PolicyRetry, PolicyFail, PolicyIgnore})
+		c, err := NewCandidates(CandidatesConfig{
+			HandshakeConfig: HandshakeConfig{
+				Local: endpointA, Remote: netip.AddrPortFrom(endpointB.Addr(), 1), ISN: 0xfffffffe,
+				OnReset: policies.Draw(t, "OnReset"), OnICMP: policies.Draw(t, "OnICMP"),
+			},
+			RemotePorts: []uint16{2, 3}, LearnPort: rapid.Bool().Draw(t, "learn"),
+			Numbers: func(remote netip.AddrPort) (Seq, uint32) { return Seq(remote.Port()) << 24, 7 },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, was := testEpoch, Closed
+		var winner netip.AddrPort
+		out := c.Start(now, nil)
+		near := rapid.SampledFrom([]int{0, 1, 1, 1, 2, 100, -1, 70000})
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.IntRange(-10, 800).Draw(t, "ms")) * time.Millisecond)
+			port := uint16(rapid.IntRange(0, 6).Draw(t, "port"))
+			isn := Seq(port) << 24
+			switch rapid.IntRange(0, 9).Draw(t, "what") {
+			case 0:
+				for range 20 { // a Tick does one thing of each flow at a time
+					if at, ok := c.Deadline(); !ok || at.After(now) {
+						break
+					}
+					out = c.Tick(now, out[:0])
+				}
+				if at, ok := c.Deadline(); ok && !at.After(now) {
+					t.Fatalf("due again at %v", at)
+				}
+			case 1:
+				out = c.ReceiveICMP(now, &ICMPError{
+					Type: uint8(rapid.IntRange(1, 12).Draw(t, "type")), Src: endpointA, Dst: netip.AddrPortFrom(endpointB.Addr(), port),
+					Seq: isn.Add(near.Draw(t, "quoted")),
+				}, out[:0])
+			default:
+				flags := rapid.SampledFrom([]Flags{SYN, SYN, SYN | ACK, ACK, ACK | PSH, ACK | FIN, RST, RST | ACK, SYN | RST, 0xff, 0})
+				s := fromPort(port, flags.Draw(t, "flags"), Seq(5000).Add(near.Draw(t, "seq")), isn.Add(near.Draw(t, "ack")))
+				s.Window = uint16(rapid.IntRange(0, 65535).Draw(t, "win"))
+				out = c.Receive(now, s, out[:0])
+			}
+			state := c.State()
+			remote, _ := c.Remote()
+			switch {
+			case (state == Failed) != (c.Err() != nil):
+				t.Fatalf("%v with error %v", state, c.Err())
+			case was == Failed && state != Failed, was == Established && state < Established:
+				t.Fatalf("from %v to %v", was, state)
+			case winner.IsValid() && remote != winner:
+				t.Fatalf("won by %v, then by %v", winner, remote)
+			case state == Established && c.Transfer(now).Remote != remote:
+				t.Fatalf("%v has won, Transfer is of %v", remote, c.Transfer(now).Remote)
+			}
+			for i := range out {
+				if _, err := out[i].Append(nil); err != nil {
+					t.Fatal(err)
+				}
+				if winner.IsValid() && out[i].Dst != winner {
+					t.Fatalf("sent %v to a loser", &out[i])
+				}
+			}
+			was, winner = state, remote
+		}
+	})
+}
