@@ -151,12 +151,16 @@ func (s Side) withDefaults() (Side, error) {
 	if s.Strategy == Prime {
 		set(&s.TTL, PrimeTTL)
 	}
-	if s.Retries == 0 && s.Engine.guarded() {
+	if s.Retries == 0 && s.Engine.stubborn() {
 		s.Retries = DefaultRetries
 	}
 	s.Retries = max(s.Retries, 0)
 	return s, nil
 }
+
+// guarded reports whether a host keeps its kernel from answering what no socket
+// knows, until its attempt is over.
+func (s *Side) guarded() bool { return s.Engine.stubborn() || s.Strategy == Prime }
 
 func set[T comparable](p *T, value T) {
 	var zero T

@@ -31,9 +31,8 @@ func ParseEngine(s string) (Engine, error) {
 	return "", fmt.Errorf("%w: %q is not an engine: want repair, park, connect or connect-old", ErrConfig, s)
 }
 
-// guarded reports whether a host keeps its kernel from answering what no socket
-// knows.
-func (e Engine) guarded() bool { return e == Repair || e == Park }
+// stubborn reports whether an engine sends again after an answer that kills.
+func (e Engine) stubborn() bool { return e == Repair || e == Park }
 
 // Strategy names what is sent.
 type Strategy string

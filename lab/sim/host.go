@@ -280,7 +280,7 @@ func (w *world) take(h *host, data []byte) {
 		w.emit(h, h.engine.Receive(w.time(), s, w.segments[:0]))
 	case mine && h.site.Engine == Repair:
 		h.early = append(h.early, arrival{w.now, data}) // answered at the instant
-	case h.site.Engine.guarded() && !h.settled():
+	case h.site.guarded() && !h.settled():
 	default: // a kernel that has no socket for it
 		w.send(h, refuse(s, w.segments[:0]))
 	}

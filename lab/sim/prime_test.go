@@ -100,6 +100,19 @@ func TestPrimed(t *testing.T) {
 	}
 }
 
+// TestPrimedConnect: the SYN of connect() has not the ISN of the priming one. Linux's
+// connection tracking drops it once the peer's SYN has come in between; a NAT that does not track sequence
+// numbers, or none, lets it pass. Before there is a socket a guard drops the early peer.
+func TestPrimedConnect(t *testing.T) {
+	for kind, want := range map[string]sim.Outcome{"linux": sim.Timeout, "linux-rst": sim.Timeout, "eim": sim.Established, "none": sim.Established} {
+		side := sim.Side{Engine: sim.Connect, Strategy: sim.Prime}
+		r := one(t, sim.Config{Scenario: pair(kind, kind), Skew: 30 * ms, A: side, B: side})
+		if r.A.Outcome != want || r.A.RSTs+r.B.RSTs != 0 {
+			t.Errorf("%s: %+v", kind, r)
+		}
+	}
+}
+
 // TestPrimingSYN: it leaves PrimeLead before the instant and ends at the own provider. The
 // engines that can give it the sequence number of the real one do so.
 func TestPrimingSYN(t *testing.T) {
