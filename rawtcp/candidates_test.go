@@ -3,6 +3,7 @@ package rawtcp
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -246,35 +247,50 @@ func TestCandidatesEnd(t *testing.T) {
 }
 
 // TestCandidatesStockPeers: the right one of several ports, or a learned one, leads to a
-// kernel with one connect(), old and new, and its data arrives.
+// kernel with one connect(), old and new, and its data arrives. A kernel whose window looks
+// like that of Candidates which lead is waited for until it answers our second SYN-ACK.
 func TestCandidatesStockPeers(t *testing.T) {
-	payload := scriptData(0, 3000)
 	for _, before2024 := range []bool{false, true} {
 		for _, learn := range []bool{false, true} {
-			for skew := -60 * time.Millisecond; skew <= 60*time.Millisecond; skew += 10 * time.Millisecond {
-				// A is public but for its filter; B's NAT has port 5000 for it.
-				nats := [2]*portNAT{{base: endpointA.Port(), one: true, open: true}, {base: 5000, one: true}}
-				ports := []uint16{6000, 5000, 7000}
-				if learn {
-					ports = ports[:1]
-				}
-				c, err := candidatesAt(0, 1000, ports, learn)
-				if err != nil {
-					t.Fatal(err)
-				}
-				peer := newStockTCP(stockConfig{Local: endpointB, Remote: endpointA, ISN: 77, Before2024: before2024, Send: payload})
-				n := &flowNet{
-					ends: [2]end{c, peer}, local: [2]netip.AddrPort{endpointA, endpointB}, nats: nats,
-					start: [2]time.Duration{max(-skew, 0), max(skew, 0)}, delay: 20 * time.Millisecond, trace: new(strings.Builder),
-				}
-				n.run(time.Minute)
-				remote, learned := c.Remote()
-				if c.State() != Established || remote.Port() != 5000 || learned != learn || !peer.delivered() || !bytes.Equal(c.Transfer(n.now).Data, payload) {
-					t.Fatalf("before 2024 %v, learn %v, skew %v: %v (%v) with %v, %v\n%s", before2024, learn, skew, c.State(), c.Err(), remote, peer, n.trace)
+			for _, window := range []uint16{64240, 65533} {
+				for skew := -60 * time.Millisecond; skew <= 60*time.Millisecond; skew += 10 * time.Millisecond {
+					ports := []uint16{6000, 5000, 7000}
+					if learn {
+						ports = ports[:1]
+					}
+					if err := meetStock(ports, learn, skew, stockConfig{Before2024: before2024, Window: window}); err != nil {
+						t.Fatalf("before 2024 %v, learn %v, window %d, skew %v: %v", before2024, learn, window, skew, err)
+					}
 				}
 			}
 		}
 	}
+}
+
+// meetStock lets Candidates behind a NAT with an open filter meet a stock peer, whose NAT
+// gives it port 5000.
+func meetStock(ports []uint16, learn bool, skew time.Duration, cfg stockConfig) error {
+	payload := scriptData(0, 3000)
+	c, err := candidatesAt(0, 1000, ports, learn)
+	if err != nil {
+		return err
+	}
+	cfg.Local, cfg.Remote, cfg.ISN, cfg.Send = endpointB, endpointA, 77, payload
+	peer := newStockTCP(cfg)
+	n := &flowNet{
+		ends: [2]end{c, peer}, local: [2]netip.AddrPort{endpointA, endpointB},
+		nats:  [2]*portNAT{{base: endpointA.Port(), one: true, open: true}, {base: 5000, one: true}},
+		start: [2]time.Duration{max(-skew, 0), max(skew, 0)}, delay: 20 * time.Millisecond, trace: new(strings.Builder),
+	}
+	n.run(time.Minute)
+	remote, learned := c.Remote()
+	if c.State() != Established || remote.Port() != 5000 || learned != learn || !peer.delivered() || !bytes.Equal(c.Transfer(n.now).Data, payload) {
+		return fmt.Errorf("%v (%v) with %v, %v\n%s", c.State(), c.Err(), remote, peer, n.trace)
+	}
+	if limit := skew.Abs() + 2*time.Second; n.up > limit {
+		return fmt.Errorf("established after %v\n%s", n.up, n.trace)
+	}
+	return nil
 }
 
 // TestCandidatesResetNATs lets two ends with eight ports each, seven of them wrong, meet
