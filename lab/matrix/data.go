@@ -32,16 +32,15 @@ type tableJSON struct {
 }
 
 type setupJSON struct {
-	World       string  `json:"world"`
-	EngineA     string  `json:"engine_a"`
-	EngineB     string  `json:"engine_b"`
-	StrategyA   string  `json:"strategy_a"`
-	StrategyB   string  `json:"strategy_b"`
-	DelayNS     int64   `json:"delay_ns"`
-	TimeoutNS   int64   `json:"timeout_ns"`
-	RemotePorts int     `json:"remote_ports"`
-	LearnPort   bool    `json:"learn_port"`
-	Threshold   float64 `json:"threshold"`
+	World     string  `json:"world"`
+	EngineA   string  `json:"engine_a"`
+	EngineB   string  `json:"engine_b"`
+	StrategyA string  `json:"strategy_a"`
+	StrategyB string  `json:"strategy_b"`
+	DelayNS   int64   `json:"delay_ns"`
+	TimeoutNS int64   `json:"timeout_ns"`
+	LearnPort bool    `json:"learn_port"`
+	Threshold float64 `json:"threshold"`
 }
 
 type groupJSON struct {
@@ -96,7 +95,7 @@ func (t *Table) WriteJSON(w io.Writer) error {
 	out := tableJSON{
 		Format: Format, Version: Version, Attempts: t.Attempts, Tries: t.Tries, Seed: t.Seed, Kinds: t.Kinds,
 		Setup: setupJSON{s.World, s.Engines[0], s.Engines[1], s.Strategies[0], s.Strategies[1],
-			s.Delay.Nanoseconds(), s.Timeout.Nanoseconds(), s.RemotePorts, s.LearnPort, s.Threshold},
+			s.Delay.Nanoseconds(), s.Timeout.Nanoseconds(), s.LearnPort, s.Threshold},
 	}
 	for _, g := range t.Groups() {
 		j := groupJSON{A: g.A, B: g.B, Textbook: g.Textbook, Verdict: g.Verdict, Pairs: g.Pairs, Attempts: g.Connected.Of,

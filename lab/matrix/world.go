@@ -40,22 +40,18 @@ const established = string(punch.Established)
 
 // Setup is how a World makes its tries. A and B may differ.
 type Setup struct {
-	World       string        // "sim" or "live"
-	Engines     [2]string     // of A and B
-	Strategies  [2]string     // of A and B
-	Delay       time.Duration // of the link, each way
-	Timeout     time.Duration // of a try
-	RemotePorts int           // at how many of the peer's likeliest ports a SYN is sent
-	LearnPort   bool          // a host whose peer is unpredictable takes the port that arrives for the peer's
-	Threshold   float64       // a share from which on a pair counts as connecting all the time; below 1 minus this, almost never
+	World      string        // "sim" or "live"
+	Engines    [2]string     // of A and B
+	Strategies [2]string     // of A and B
+	Delay      time.Duration // of the link, each way
+	Timeout    time.Duration // of a try
+	LearnPort  bool          // a host whose peer is unpredictable takes the port that arrives for the peer's
+	Threshold  float64       // a share from which on a pair counts as connecting all the time; below 1 minus this, almost never
 }
 
 // String is the setup in words.
 func (s Setup) String() string {
 	words := "Strategy " + both(s.Strategies) + ", engine " + both(s.Engines)
-	if s.RemotePorts > 1 {
-		words += fmt.Sprintf(", a SYN at each of %d ports", s.RemotePorts)
-	}
 	if s.LearnPort {
 		words += ", the port of an unpredictable peer learned"
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/synpunch/synpunch/punch"
 )
 
-var _ World = (*real)(nil)
+var _ World = (*liveWorld)(nil)
 
 // Chosen by us.
 const (
@@ -49,8 +49,8 @@ type LiveConfig struct {
 	Command []string
 }
 
-// real is the world of package lab/live.
-type real struct {
+// liveWorld is the world of package lab/live.
+type liveWorld struct {
 	cfg   LiveConfig
 	delay time.Duration
 	setup Setup
@@ -64,48 +64,48 @@ func NewLive(cfg *LiveConfig) (World, error) {
 	if cfg == nil {
 		cfg = &LiveConfig{}
 	}
-	r := &real{cfg: *cfg, delay: DefaultDelay}
+	w := &liveWorld{cfg: *cfg, delay: DefaultDelay}
 	if cfg.Delay != nil {
-		r.delay = *cfg.Delay
+		w.delay = *cfg.Delay
 	}
-	if r.cfg.Timeout == 0 {
-		r.cfg.Timeout = DefaultTimeout
+	if w.cfg.Timeout == 0 {
+		w.cfg.Timeout = DefaultTimeout
 	}
-	if r.cfg.Parallel == 0 {
-		r.cfg.Parallel = DefaultParallel
+	if w.cfg.Parallel == 0 {
+		w.cfg.Parallel = DefaultParallel
 	}
-	if r.cfg.Parallel < 0 || r.cfg.Timeout < 0 {
-		return nil, fmt.Errorf("%w: %d attempts at a time, timeout %v: want more than 0", ErrConfig, r.cfg.Parallel, r.cfg.Timeout)
+	if w.cfg.Parallel < 0 || w.cfg.Timeout < 0 {
+		return nil, fmt.Errorf("%w: %d attempts at a time, timeout %v: want more than 0", ErrConfig, w.cfg.Parallel, w.cfg.Timeout)
 	}
-	r.setup = Setup{World: "live", Delay: r.delay, Timeout: r.cfg.Timeout, Threshold: LiveThreshold, RemotePorts: 1}
-	for i := range r.cfg.Engines {
-		if r.cfg.Engines[i] == "" {
-			r.cfg.Engines[i] = punch.Repair
+	w.setup = Setup{World: "live", Delay: w.delay, Timeout: w.cfg.Timeout, Threshold: LiveThreshold}
+	for i := range w.cfg.Engines {
+		if w.cfg.Engines[i] == "" {
+			w.cfg.Engines[i] = punch.Repair
 		}
-		if r.cfg.Strategies[i] == "" {
-			r.cfg.Strategies[i] = punch.Cross
+		if w.cfg.Strategies[i] == "" {
+			w.cfg.Strategies[i] = punch.Cross
 		}
-		r.setup.Engines[i], r.setup.Strategies[i] = string(r.cfg.Engines[i]), string(r.cfg.Strategies[i])
-		r.setup.LearnPort = r.setup.LearnPort || r.learns(i)
+		w.setup.Engines[i], w.setup.Strategies[i] = string(w.cfg.Engines[i]), string(w.cfg.Strategies[i])
+		w.setup.LearnPort = w.setup.LearnPort || w.learns(i)
 	}
-	return r, nil
+	return w, nil
 }
 
 // learns reports whether side i takes the port that arrives.
-func (r *real) learns(i int) bool { return r.cfg.LearnPort && r.cfg.Engines[i] == punch.Repair }
+func (w *liveWorld) learns(i int) bool { return w.cfg.LearnPort && w.cfg.Engines[i] == punch.Repair }
 
-func (r *real) Setup() Setup { return r.setup }
+func (w *liveWorld) Setup() Setup { return w.setup }
 
-func (r *real) Batch() int { return r.cfg.Parallel }
+func (w *liveWorld) Batch() int { return w.cfg.Parallel }
 
-func (r *real) Open(_ context.Context, p *Pair) (Bench, error) {
-	b := &liveBench{real: r, pair: p}
-	b.scenario = lab.Scenario{A: lab.Site{NAT: p.A.NAT}, B: lab.Site{NAT: p.B.NAT}, Link: lab.Link{Delay: r.delay}}
+func (w *liveWorld) Open(_ context.Context, p *Pair) (Bench, error) {
+	b := &liveBench{liveWorld: w, pair: p}
+	b.scenario = lab.Scenario{A: lab.Site{NAT: p.A.NAT}, B: lab.Site{NAT: p.B.NAT}, Link: lab.Link{Delay: w.delay}}
 	return b, b.scenario.Validate()
 }
 
 type liveBench struct {
-	*real
+	*liveWorld
 	pair     *Pair
 	scenario lab.Scenario
 }
@@ -162,22 +162,21 @@ func (b *liveBench) one(ctx context.Context, l *live.Lab, i int, rng *rand.Rand)
 		}
 	}
 	if b.counts() {
-		if err := b.predict(ctx, l, &t, rng); err != nil {
-			return Try{}, err
-		}
+		b.predict(ctx, l, &t, rng)
 	}
 	r, err := t.Run(ctx, l)
 	if err != nil {
 		return Try{}, err
 	}
-	return newTry(r), nil
+	return newTry(r)
 }
 
 func learnPort(p *punch.Plan) { p.LearnPort = true }
 
 // predict lets each side aim at where package nat/predict expects the other, if
-// the other's NAT counts.
-func (b *liveBench) predict(ctx context.Context, l *live.Lab, t *live.Trial, rng *rand.Rand) error {
+// the other's NAT counts. Where the looks fail the side knows no better than
+// without them.
+func (b *liveBench) predict(ctx context.Context, l *live.Lab, t *live.Trial, rng *rand.Rand) {
 	for _, peer := range []struct {
 		kind *Kind
 		host *live.Host
@@ -187,12 +186,10 @@ func (b *liveBench) predict(ctx context.Context, l *live.Lab, t *live.Trial, rng
 		if peer.kind.Looks <= 1 {
 			continue
 		}
-		var err error
-		if *peer.aim, err = foresee(ctx, l, peer.host, peer.port, peer.kind.Looks, t.Lead(), rng); err != nil {
-			return err
+		if aim, err := foresee(ctx, l, peer.host, peer.port, peer.kind.Looks, t.Lead(), rng); err == nil {
+			*peer.aim = aim
 		}
 	}
-	return nil
 }
 
 // foresee is the likeliest public endpoint of a host's port. The looks are from other ports,
@@ -219,13 +216,12 @@ func foresee(ctx context.Context, l *live.Lab, h *live.Host, port uint16, looks 
 	return netip.AddrPortFrom(list[0].External.Addr(), d.Top(1)[0].Port), nil
 }
 
-// newTry sums a trial up.
-func newTry(r *live.TrialResult) Try {
+// newTry sums a trial up. An end that could not even begin is an error.
+func newTry(r *live.TrialResult) (Try, error) {
 	t := Try{Outcome: established}
 	for _, s := range []*live.SideResult{&r.A, &r.B} {
 		if s.Report == nil {
-			t.Outcome = string(punch.Failed)
-			continue
+			return t, fmt.Errorf("no report of an attempt: %w", s.Err)
 		}
 		if o := string(s.Report.Outcome); t.Outcome == established && o != established {
 			t.Outcome = o
@@ -240,5 +236,5 @@ func newTry(r *live.TrialResult) Try {
 	if t.Outcome == established && !r.Connected(liveBytes) {
 		t.Outcome = string(punch.Failed)
 	}
-	return t
+	return t, nil
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/synpunch/synpunch/lab/sim"
 )
 
-var _ World = (*simulated)(nil)
+var _ World = (*simWorld)(nil)
 
 // Chosen by us.
 const (
@@ -27,15 +27,14 @@ const (
 // SimConfig says how to simulate. The zero value and nil are one SYN each with
 // the engine repair.
 type SimConfig struct {
-	Engines     [2]sim.Engine   // of A and B; "": repair
-	Strategies  [2]sim.Strategy // of A and B; "": cross
-	Delay       *time.Duration  // of the link, each way; nil: DefaultDelay
-	Timeout     time.Duration   // of a try; 0: DefaultTimeout
-	LearnPort   bool            // a host with engine repair whose peer is unpredictable takes the port that arrives for the peer's
-	RemotePorts int             // at how many of the peer's likeliest ports a SYN is sent; 0: 1. More need the engine repair
+	Engines    [2]sim.Engine   // of A and B; "": repair
+	Strategies [2]sim.Strategy // of A and B; "": cross
+	Delay      *time.Duration  // of the link, each way; nil: DefaultDelay
+	Timeout    time.Duration   // of a try; 0: DefaultTimeout
+	LearnPort  bool            // a host with engine repair whose peer is unpredictable takes the port that arrives for the peer's
 }
 
-type simulated struct {
+type simWorld struct {
 	setup  Setup
 	cfg    sim.Config
 	learns [2]bool
@@ -54,11 +53,11 @@ func NewSim(cfg *SimConfig) (World, error) {
 	if timeout == 0 {
 		timeout = DefaultTimeout
 	}
-	s := &simulated{
+	w := &simWorld{
 		cfg:   sim.Config{Scenario: lab.Scenario{Link: lab.Link{Delay: delay}}, Timeout: timeout, Workers: 1},
-		setup: Setup{World: "sim", Delay: delay, Timeout: timeout, Threshold: SimThreshold, RemotePorts: max(cfg.RemotePorts, 1)},
+		setup: Setup{World: "sim", Delay: delay, Timeout: timeout, Threshold: SimThreshold},
 	}
-	for i, side := range []*sim.Side{&s.cfg.A, &s.cfg.B} {
+	for i, side := range []*sim.Side{&w.cfg.A, &w.cfg.B} {
 		engine, err := sim.ParseEngine(string(cfg.Engines[i]))
 		if err != nil {
 			return nil, err
@@ -67,23 +66,23 @@ func NewSim(cfg *SimConfig) (World, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.learns[i] = cfg.LearnPort && engine == sim.Repair
-		*side = sim.Side{Engine: engine, Strategy: strategy, RemotePorts: cfg.RemotePorts}
-		s.setup.Engines[i], s.setup.Strategies[i] = string(engine), string(strategy)
+		w.learns[i] = cfg.LearnPort && engine == sim.Repair
+		*side = sim.Side{Engine: engine, Strategy: strategy}
+		w.setup.Engines[i], w.setup.Strategies[i] = string(engine), string(strategy)
 	}
-	s.setup.LearnPort = s.learns[0] || s.learns[1]
-	return s, s.cfg.Validate()
+	w.setup.LearnPort = w.learns[0] || w.learns[1]
+	return w, w.cfg.Validate()
 }
 
-func (s *simulated) Setup() Setup { return s.setup }
+func (w *simWorld) Setup() Setup { return w.setup }
 
-func (s *simulated) Batch() int { return simBatch }
+func (w *simWorld) Batch() int { return simBatch }
 
-func (s *simulated) Open(_ context.Context, p *Pair) (Bench, error) {
-	b := &simBench{s.cfg}
+func (w *simWorld) Open(_ context.Context, p *Pair) (Bench, error) {
+	b := &simBench{w.cfg}
 	b.cfg.Scenario.A.NAT, b.cfg.Scenario.B.NAT = p.A.NAT, p.B.NAT
-	b.cfg.A.LearnPort = s.learns[0] && p.B.Class == Unpredictable
-	b.cfg.B.LearnPort = s.learns[1] && p.A.Class == Unpredictable
+	b.cfg.A.LearnPort = w.learns[0] && p.B.Class == Unpredictable
+	b.cfg.B.LearnPort = w.learns[1] && p.A.Class == Unpredictable
 	b.cfg.A.Observations, b.cfg.B.Observations = p.A.Looks, p.B.Looks
 	return b, b.cfg.Validate()
 }
