@@ -31,3 +31,21 @@ func ExampleMeet() {
 	))
 	// Output: crossed at 0.62 of the way from A to B, margin 15ms
 }
+
+// A home router behind a carrier's NAT.
+func ExampleParseNAT() {
+	chain, err := lab.ParseNAT("eim+cgn,max-mappings=64")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for i := range chain {
+		k := chain[i].Kind()
+		fmt.Printf("%s: mapping %s, filtering %s, port %s\n", k.Name, k.Mapping, k.Filtering, k.Allocation)
+	}
+	fmt.Println("a peer knows the port:", chain.Preserves(40000))
+	// Output:
+	// eim: mapping endpoint-independent, filtering address and port-dependent, port port preserving
+	// cgn,max-mappings=64: mapping endpoint-independent, filtering address and port-dependent, port blocks of 512, overloaded
+	// a peer knows the port: false
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"net/netip"
 	"os/exec"
 	"time"
 
@@ -37,4 +38,20 @@ func ExampleBuild() {
 	for _, m := range l.Meetings() {
 		fmt.Println(m.A, m.B, m)
 	}
+}
+
+// Where a carrier's NAT puts a port that it does not preserve, as a third party sees
+// it, while others use the NAT too.
+func ExampleLab_Observe() {
+	ctx := context.Background()
+	l, err := live.Build(ctx, &lab.Scenario{A: lab.Site{NAT: "eim+cgn", CrossTraffic: 200}}, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer l.Close()
+	seen, err := l.Observe(ctx, l.A, 40000)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(netip.AddrPortFrom(l.A.Addr, 40000), "is", seen)
 }
