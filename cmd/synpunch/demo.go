@@ -431,7 +431,7 @@ func waitInLab(cmd *cobra.Command, l *live.Lab) {
 	w := cmd.ErrOrStderr()
 	fmt.Fprintln(w, "\nThe lab stays up until Ctrl-C. To enter it from another terminal:")
 	for _, e := range l.Enter() {
-		fmt.Fprintf(w, "  %-7s %s\n", e.Name, e.Line)
+		fmt.Fprintf(w, "  %-9s %s\n", e.Name, e.Line)
 	}
 	<-cmd.Context().Done()
 }
