@@ -46,7 +46,7 @@ type setupJSON struct {
 type groupJSON struct {
 	A         Class     `json:"a"`
 	B         Class     `json:"b"`
-	Filter    *Filter   `json:"filter"` // null: both are of the same class
+	Filter    *Filter   `json:"filter"` // null: both are predictable
 	Textbook  Verdict   `json:"textbook"`
 	Verdict   Verdict   `json:"verdict"`
 	Pairs     int       `json:"pairs"`

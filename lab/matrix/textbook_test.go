@@ -111,7 +111,7 @@ func TestTextbookLive(t *testing.T) {
 	if !testenv.Isolate(t) {
 		return
 	}
-	cfg := matrix.Config{Kinds: parse(t, "linux;eim-eif;adm;linux-random;random,filtering=adf"), Attempts: 4, Workers: 4}
+	cfg := matrix.Config{Kinds: parse(t, "linux;eim-eif;adm;linux-random;random,filtering=adf;random,filtering=eif"), Attempts: 3, Workers: 6}
 	if *liveAttempts > 0 {
 		cfg.Kinds, cfg.Attempts, cfg.Workers = without(matrix.Vectors(), "/offset"), *liveAttempts, 1
 	}
