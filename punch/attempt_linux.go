@@ -89,7 +89,7 @@ func (a *attempt) run(ctx context.Context) (*net.TCPConn, error) {
 	if a.thread, err = timing.OpenThread(cfg); err != nil {
 		return nil, fmt.Errorf("punch: %w", err)
 	}
-	defer a.thread.Close()
+	defer a.thread.Leave()
 	a.report.Notes = append(a.report.Notes, a.thread.Notes()...)
 	if err := a.openRaw(); err != nil {
 		return nil, err
@@ -152,6 +152,9 @@ func (a *attempt) settle() {
 	}
 	if a.raw != nil {
 		a.raw.Close()
+	}
+	if a.thread != nil {
+		a.thread.Close()
 	}
 }
 
@@ -246,6 +249,7 @@ func (a *attempt) watch(ctx context.Context) (*net.TCPConn, error) {
 			return nil, ctx.Err()
 		case seen:
 		case now.Before(armed):
+			a.engine.idle(now)
 			if looks%looksPerYield == 0 {
 				yield()
 			}

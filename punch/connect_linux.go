@@ -75,6 +75,9 @@ func (e *connectEngine) step(time.Time) (bool, error) {
 	return false, e.fire(time.Now()) // Start begins anew
 }
 
+// idle has nothing to do: the kernel does what comes next.
+func (e *connectEngine) idle(time.Time) {}
+
 func (e *connectEngine) deadline() (time.Time, bool) { return time.Time{}, false }
 
 func (e *connectEngine) handoff(time.Time) (*net.TCPConn, error) {

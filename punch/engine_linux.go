@@ -23,6 +23,7 @@ type engine interface {
 	fire(now time.Time) error                    // the instant: send the SYN
 	receive(s *sighting) error                   // a packet of the peer's, or an ICMP error about ours
 	step(now time.Time) (ready bool, err error)  // timers, and the state of the flow
+	idle(now time.Time)                          // nothing has come: what is needed next may be warmed
 	deadline() (time.Time, bool)                 // when step must be called next
 	handoff(now time.Time) (*net.TCPConn, error) // after step said ready
 	abort()                                      // the attempt is given up: tell the peer where TCP says so

@@ -104,6 +104,9 @@ func (e *parkEngine) step(time.Time) (bool, error) {
 	return false, e.fire(time.Now())
 }
 
+// idle has nothing to do: the kernel does what comes next.
+func (e *parkEngine) idle(time.Time) {}
+
 func (e *parkEngine) deadline() (time.Time, bool) { return time.Time{}, false }
 
 func (e *parkEngine) handoff(time.Time) (*net.TCPConn, error) {

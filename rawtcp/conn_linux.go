@@ -24,6 +24,7 @@ type conn struct {
 	mu     sync.Mutex
 	sendto func(fd uintptr) bool
 	pkt    []byte
+	flags  int
 	sa4    unix.SockaddrInet4
 	sa6    unix.SockaddrInet6
 	err    error
@@ -100,7 +101,7 @@ func (c *conn) setUp(sock *socket.Conn, cfg *Config) error {
 	}
 	c.sendto = func(fd uintptr) bool {
 		for {
-			c.err = unix.Sendto(int(fd), c.pkt, 0, to)
+			c.err = unix.Sendto(int(fd), c.pkt, c.flags, to)
 			if c.err != unix.EINTR {
 				return c.err != unix.EAGAIN // false: wait until it is writable
 			}
@@ -125,7 +126,14 @@ func sockaddr(a netip.Addr, ifname string) unix.Sockaddr {
 	return sa
 }
 
-func (c *conn) send(pkt []byte) error {
+// msgProbe is MSG_PROBE of include/linux/socket.h, "Do not send. Only probe path".
+const msgProbe = 0x10
+
+func (c *conn) send(pkt []byte) error { return c.transmit(pkt, 0) }
+
+func (c *conn) warm(pkt []byte) error { return c.transmit(pkt, msgProbe) }
+
+func (c *conn) transmit(pkt []byte, flags int) error {
 	if len(pkt) < ipv4MinHeader || c.v6 && len(pkt) < ipv6Header || pkt[0]>>4 == 6 != c.v6 {
 		return c.malformed(pkt)
 	}
@@ -136,7 +144,7 @@ func (c *conn) send(pkt []byte) error {
 	} else {
 		c.sa4.Addr = [4]byte(pkt[16:20])
 	}
-	c.pkt = pkt
+	c.pkt, c.flags = pkt, flags
 	err := c.raw.Write(c.sendto)
 	c.pkt = nil
 	switch {

@@ -105,6 +105,33 @@ func TestSendArrivesAsBuilt(t *testing.T) {
 	}
 }
 
+// Warm sends nothing: what arrives first is what Send sent after it.
+func TestWarmSendsNothing(t *testing.T) {
+	if !testenv.Isolate(t) {
+		return
+	}
+	w := newWire(t)
+	for _, v6 := range []bool{false, true} {
+		local, remote := w.ends(v6)
+		s := benchSYN(v6)
+		s.Src, s.Dst = netip.AddrPortFrom(local, 40000), netip.AddrPortFrom(remote, 443)
+		far := newTap(t, "far", mustFilter(t, netip.AddrPort{}, s.Dst))
+		c := mustOpen(t, v6, nil)
+		for range 3 {
+			if err := c.Warm(mustAppend(t, s)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.Seq++
+		if err := c.Send(mustAppend(t, s)); err != nil {
+			t.Fatal(err)
+		}
+		if got := far.segment(t); got.Seq != s.Seq {
+			t.Errorf("%v arrived, which was only warmed", &got)
+		}
+	}
+}
+
 // A stock listener takes our handshake for a real one.
 func TestHandshakeWithKernelListener(t *testing.T) {
 	if !testenv.Isolate(t) {

@@ -15,6 +15,8 @@ func open(string, *Config) (*Conn, error) { return nil, errNoRawSockets }
 
 func (conn) send([]byte) error { return errNoRawSockets }
 
+func (conn) warm([]byte) error { return errNoRawSockets }
+
 func (conn) close() error { return nil }
 
 var errNoRawSockets = fmt.Errorf("rawtcp: raw IP sockets as on Linux are not there on %s: %w", runtime.GOOS, errors.ErrUnsupported)
