@@ -244,10 +244,14 @@ func passageLateness(list []lab.Passage, instant time.Duration) time.Duration {
 }
 
 // answerLateness is how long a side took to answer the first SYN, and the first RST or ICMP
-// error, that came while its own SYN was out; engines answer both at once.
+// error, that came while its own SYN was out, which engines do at once; and how late
+// the RST or ICMP error was, which kernels and NATs send at once.
 func answerLateness(s *live.SideResult) (late time.Duration) {
 	if s.Report == nil {
 		return 0
+	}
+	if late = refusalLateness(s.Report); late > agreementRegime {
+		late = 0 // it answers a retransmission
 	}
 	var asked [2]bool
 	for i := range s.Report.Events {
@@ -270,6 +274,26 @@ func answerLateness(s *live.SideResult) (late time.Duration) {
 		}
 	}
 	return late
+}
+
+// refusalLateness is how late the first RST or ICMP error came that answers the first SYN of full TTL: a
+// round trip after it.
+func refusalLateness(r *punch.Report) time.Duration {
+	if r.Sent == nil {
+		return 0
+	}
+	var isn uint32
+	for i := range r.Events {
+		e := &r.Events[i]
+		switch {
+		case e.Time.Equal(*r.Sent) && e.Dir == capture.DirOut:
+			isn = e.Seq
+		case e.Time.Before(*r.Sent) || e.Dir != capture.DirIn:
+		case e.ICMP != "" && e.Seq == isn, e.Flags&rawtcp.RST != 0 && e.Ack == isn+1:
+			return e.Time.Sub(*r.Sent) - 2*pairDelay
+		}
+	}
+	return 0
 }
 
 // agreementRun compares the cases, in a lab for each pair of sites, and hands each result to done.
