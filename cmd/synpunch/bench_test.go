@@ -82,7 +82,7 @@ func (a *arm) add(b *testing.B, l *live.Lab, tr *live.Trial, r *live.TrialResult
 			a.crossed++
 		}
 		if !m.Time.IsZero() {
-			a.meeting = append(a.meeting, m.Time.Sub(r.At.Add(delay/2)).Abs())
+			a.meeting = append(a.meeting, m.Time.Sub(r.At.Add((delay+tr.Skew)/2)).Abs())
 		}
 	}
 }
@@ -127,7 +127,7 @@ func firstByte(s *live.SideResult, at time.Time) (time.Duration, bool) {
 }
 
 // compare runs the arms in turn, b.N times each, in one lab.
-func compare(b *testing.B, s lab.Scenario, bytes int64, withCapture bool, arms []*arm) {
+func compare(b *testing.B, s lab.Scenario, skew time.Duration, bytes int64, withCapture bool, arms []*arm) {
 	command := commandHere(b, "punch")
 	l := buildLab(b, s)
 	dir := b.TempDir()
@@ -141,7 +141,7 @@ func compare(b *testing.B, s lab.Scenario, bytes int64, withCapture bool, arms [
 			}
 			sideA, sideB := a.side, a.side
 			sideA.Port, sideB.Port = port, port
-			tr := &live.Trial{Command: command, Dir: dir, At: time.Now().Add(benchLead), Bytes: bytes, Capture: withCapture, A: sideA, B: sideB}
+			tr := &live.Trial{Command: command, Dir: dir, At: time.Now().Add(benchLead), Skew: skew, Bytes: bytes, Capture: withCapture, A: sideA, B: sideB}
 			if err := l.ResetCount(); err != nil {
 				b.Fatal(err)
 			}
@@ -171,8 +171,9 @@ func compare(b *testing.B, s lab.Scenario, bytes int64, withCapture bool, arms [
 	}
 }
 
+// engineArms are a pair of each engine, and one of repair with SCHED_FIFO.
 func engineArms() []*arm {
-	var arms []*arm
+	arms := []*arm{{name: "repair-rt", side: live.Side{Engine: punch.Repair, Args: []string{"--rt"}}}}
 	for _, e := range punch.Engines() {
 		arms = append(arms, &arm{name: string(e), side: live.Side{Engine: e}})
 	}
@@ -182,11 +183,22 @@ func engineArms() []*arm {
 // BenchmarkPunch compares the engines over 20 ms each way. A pair of 'connect'
 // is a pair of stock kernels. Meeting-error is where the SYNs met on the link,
 // in time, against where they were to meet, the middle.
+//
+// At the same instant both hosts and both directions of the link want a
+// processor at the same moments. Apart, B is 5 ms late, so that on two
+// processors one host's answer and handoff do not wait for the other's.
 func BenchmarkPunch(b *testing.B) {
 	if !testenv.Isolate(b) {
 		return
 	}
-	compare(b, pair(lab.NATLinux, lab.NATLinux), 1<<10, false, engineArms())
+	for _, c := range []struct {
+		name string
+		skew time.Duration
+	}{{"together", 0}, {"apart", 5 * time.Millisecond}} {
+		b.Run(c.name, func(b *testing.B) {
+			compare(b, pair(lab.NATLinux, lab.NATLinux), c.skew, 1<<10, false, engineArms())
+		})
+	}
 }
 
 // BenchmarkCrossingAtZeroDelay counts true crossings where the window is some
@@ -197,7 +209,7 @@ func BenchmarkCrossingAtZeroDelay(b *testing.B) {
 	}
 	s := pair(lab.NATLinux, lab.NATLinux)
 	s.Link.Delay = 0
-	compare(b, s, 1<<10, false, engineArms())
+	compare(b, s, 0, 1<<10, false, engineArms())
 }
 
 // BenchmarkEarly is when the caller's first byte reaches the peer: with a
@@ -208,7 +220,7 @@ func BenchmarkEarly(b *testing.B) {
 	}
 	for _, kind := range []string{lab.NATLinux, lab.NATLinuxRST, lab.NATLinuxICMP, lab.NATLinuxEIM, lab.NATLinuxAPDF, lab.NATNone, lab.NATFirewall} {
 		b.Run(kind, func(b *testing.B) {
-			compare(b, pair(kind, kind), 1<<10, true, []*arm{
+			compare(b, pair(kind, kind), 0, 1<<10, true, []*arm{
 				{name: "early", side: live.Side{Engine: punch.Repair, Args: []string{"--early"}}},
 				{name: "repair", side: live.Side{Engine: punch.Repair}},
 				{name: "stock", side: live.Side{Engine: punch.Connect}},
