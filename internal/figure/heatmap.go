@@ -35,7 +35,8 @@ type Cell struct {
 const (
 	margin     = 14
 	gap        = 6
-	labelGap   = 11 // between a label and the grid: an SVG may be shown with wider type
+	labelGap   = 11   // between a label and the grid
+	spare      = 0.22 // of a label's width: an SVG may be shown with wider type
 	titleSize  = 14
 	noteSize   = 9
 	axisSize   = 10
@@ -56,6 +57,8 @@ type layout struct {
 	labels        vg.Length // size of their type
 	width, height vg.Length
 	left, top     vg.Length // corner of the grid
+	rowGap        vg.Length // between the labels and the grid
+	columnGap     vg.Length
 	groups        bool
 }
 
@@ -75,12 +78,13 @@ func newLayout(h *HeatMap) *layout {
 	for _, c := range h.Columns {
 		columns = max(columns, width(c.Name, l.labels))
 	}
+	l.rowGap, l.columnGap = max(labelGap, spare*rows), max(labelGap, spare*columns)
 	head := vg.Length(margin + titleSize + len(h.Notes)*(noteSize+4) + 3*gap)
 	axis := vg.Length(axisSize + gap)
 	if l.groups {
 		axis += noteSize + gap
 	}
-	l.left = margin + axis + rows + labelGap
+	l.left = margin + axis + rows + l.rowGap
 	grid := l.size * vg.Length(len(h.Columns))
 	l.width = max(minWidth, l.left+grid+margin)
 	l.width = max(l.width, l.left+scaleWidth+3*gap+width(h.Scale, noteSize)+margin)
@@ -88,8 +92,8 @@ func newLayout(h *HeatMap) *layout {
 	for _, note := range h.Notes {
 		l.width = max(l.width, 2*margin+width(note, noteSize))
 	}
-	l.height = head + axis + columns + labelGap + l.size*vg.Length(len(h.Rows)) + 3*gap + scaleHigh + noteSize + margin + gap
-	l.top = l.height - head - axis - columns - labelGap
+	l.height = head + axis + columns + l.columnGap + l.size*vg.Length(len(h.Rows)) + 3*gap + scaleHigh + noteSize + margin + gap
+	l.top = l.height - head - axis - columns - l.columnGap
 	return l
 }
 
@@ -135,7 +139,7 @@ func (l *layout) axes() {
 	for i, r := range l.Rows {
 		sty := style(l.labels, false, ink)
 		sty.XAlign, sty.YAlign = draw.XRight, draw.YCenter
-		l.text(r.Name, l.left-labelGap, l.y(i)-l.size/2, sty)
+		l.text(r.Name, l.left-l.rowGap, l.y(i)-l.size/2, sty)
 	}
 	for j, c := range l.Columns {
 		sty := style(l.labels, false, ink)

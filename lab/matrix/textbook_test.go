@@ -15,7 +15,7 @@ import (
 // The whole of the textbook's table, as docs/matrix.md has it:
 //
 //	go test ./lab/matrix -run 'TestTextbook$' -attempts 1000
-//	go test ./lab/matrix -run 'TestTextbookLive$' -timeout 2h -live 40
+//	go test ./lab/matrix -run 'TestTextbookLive$' -timeout 5h -live 40
 var (
 	attempts     = flag.Int("attempts", 12, "simulated attempts of each pair in TestTextbook")
 	liveAttempts = flag.Int("live", 0, "live attempts of each pair in TestTextbookLive; 0: a few pairs and attempts")
