@@ -117,7 +117,7 @@ func ParseNAT(text string) (Chain, error) {
 func splitChain(text string) []string {
 	const options = "strip-options="
 	var list []string
-	for _, part := range strings.Split(text, "+") {
+	for part := range strings.SplitSeq(text, "+") {
 		if n := len(list) - 1; n >= 0 {
 			last := list[n][strings.LastIndexByte(list[n], ',')+1:]
 			first, _, _ := strings.Cut(part, ",")

@@ -186,7 +186,6 @@ type walk struct {
 	node             int        // where it is
 	host, seen       netip.Addr // the host's own address, and as it is seen here
 	up               []behind   // what lies behind this node
-	end              netip.Addr // of this node, on the cable to the next
 }
 
 // name is "a", "b2" and so on, with what follows.
