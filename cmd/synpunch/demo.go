@@ -65,14 +65,7 @@ before, and the other side aims at the port that was seen.`,
 				return exitWith(exitUsage, err)
 			}
 			if !netns.InIsolation() {
-				code, err := netns.RunIsolated(cmd.Context(), os.Args[1:])
-				if err != nil {
-					return exitWith(exitMissing, fmt.Errorf("%w\nRun 'synpunch doctor' to see what this machine can do", err))
-				}
-				if code != exitDone {
-					return exitWith(code, nil)
-				}
-				return nil
+				return isolate(cmd.Context())
 			}
 			return runDemo(cmd, &f, trial, scenario)
 		},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -49,6 +50,37 @@ func repeatDemo(t *testing.T, args ...string) (res demoResult, code int) {
 		}
 	}
 	return res, code
+}
+
+// TestDemoKept: Ctrl-C takes a lab down that was left up, and says how the punch went.
+func TestDemoKept(t *testing.T) {
+	line := commandHere(t, "demo")
+	cmd := exec.CommandContext(t.Context(), line[0], append(line[1:], "--keep", "--json", "--capture", t.TempDir())...)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	up := false
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		said.WriteString(lines.Text() + "\n")
+		if strings.Contains(lines.Text(), "host-b") && !up {
+			up = true
+			if err := cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	err = cmd.Wait()
+	if strings.Contains(said.String(), netns.ErrNoUserNamespace.Error()[:20]) {
+		testenv.Skip(t, said.String())
+	}
+	if err != nil || !up {
+		t.Errorf("%v, lab up: %v; standard error: %s", err, up, said.String())
+	}
 }
 
 func TestDemo(t *testing.T) {

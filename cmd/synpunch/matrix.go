@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -97,18 +96,6 @@ const (
 	worldSim  = "sim"
 	worldLive = "live"
 )
-
-// isolate runs this command line again in namespaces of its own.
-func isolate(ctx context.Context) error {
-	code, err := netns.RunIsolated(ctx, os.Args[1:])
-	if err != nil {
-		return exitWith(exitMissing, fmt.Errorf("%w\nRun 'synpunch doctor' to see what this machine can do", err))
-	}
-	if code != exitDone {
-		return exitWith(code, nil)
-	}
-	return nil
-}
 
 // parse turns the words into a world and a configuration; every error is one of
 // usage.
