@@ -54,27 +54,6 @@ func predictable(b *nat.Behaviour) bool {
 	return false
 }
 
-// countLooks is how often third parties look at a NAT that counts: the textbook's
-// "at least two". More were not better: docs/matrix.md.
-const countLooks = 2
-
-// LooksOf is how often third parties look at the external port of a host before an
-// attempt: not at all if it is the local port, twice if it follows from a count, and
-// once otherwise.
-func LooksOf(c lab.Chain) int {
-	const port = 40000 // as good as any that a host would take
-	for i := range c {
-		b := &c[i].Behaviour
-		if b.Translation == nat.NAPT && b.Mapping != nat.EIM && b.Allocation == nat.Sequential {
-			return countLooks
-		}
-	}
-	if c.Preserves(port) {
-		return 0
-	}
-	return 1
-}
-
 // Filter is by what a NAT, or the strictest of several, lets packets in.
 type Filter string
 

@@ -21,7 +21,7 @@ type Kind struct {
 	NAT     string `json:"nat"`  // as a scenario has it, see lab.ParseNAT
 	Class   Class  `json:"class"`
 	Filter  Filter `json:"filter"`
-	Looks   int    `json:"looks"`   // how often third parties look at the external port before an attempt: see LooksOf
+	Looks   int    `json:"looks"`   // how often third parties look at the external port before an attempt: see lab.Chain.Looks
 	Accepts bool   `json:"accepts"` // lets a SYN in that crosses one of its own host, and the answer out
 }
 
@@ -33,7 +33,7 @@ func newKind(name, text string) (Kind, error) {
 	if err != nil {
 		return Kind{}, err
 	}
-	return Kind{Name: name, NAT: text, Class: ClassOf(c), Filter: FilterOf(c), Looks: LooksOf(c), Accepts: accepts(c)}, nil
+	return Kind{Name: name, NAT: text, Class: ClassOf(c), Filter: FilterOf(c), Looks: c.Looks(), Accepts: accepts(c)}, nil
 }
 
 // Words for several kinds.

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/synpunch/synpunch/lab"
 	"github.com/synpunch/synpunch/lab/live"
-	"github.com/synpunch/synpunch/nat/predict"
 	"github.com/synpunch/synpunch/punch"
 )
 
@@ -29,10 +27,9 @@ const (
 	DefaultParallel = 8
 
 	liveBytes = 512 // each way, to prove the connection
-	// Ports of the tries: of A, of B, and of what third parties look at.
-	firstPortA, firstPortB, firstLook = 20000, 40000, 10000
-	portsApart                        = 2 // parity stays
-	looksRange                        = 9000
+	// Ports of the tries, of A and of B.
+	firstPortA, firstPortB = 20000, 40000
+	portsApart             = 2 // parity stays
 )
 
 // LiveConfig says how to make live tries. The zero value and nil are one SYN each
@@ -120,7 +117,7 @@ func (b *liveBench) Try(ctx context.Context, n int, seed uint64, report func(Try
 	tries, errs := make([]Try, n), make([]error, n)
 	var wg sync.WaitGroup
 	for i := 0; i < n; i += share {
-		wg.Go(func() { errs[i] = b.lab(ctx, tries[i:i+share], rand.New(rand.NewPCG(seed, uint64(i)))) })
+		wg.Go(func() { errs[i] = b.lab(ctx, tries[i:i+share], rand.NewPCG(seed, uint64(i)).Uint64()) })
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -133,15 +130,15 @@ func (b *liveBench) Try(ctx context.Context, n int, seed uint64, report func(Try
 }
 
 // lab builds a lab and makes tries in it side by side.
-func (b *liveBench) lab(ctx context.Context, tries []Try, rng *rand.Rand) error {
-	l, err := live.Build(ctx, &b.scenario, nil)
+func (b *liveBench) lab(ctx context.Context, tries []Try, seed uint64) error {
+	l, err := live.Build(ctx, &b.scenario, &live.Config{Seed: seed})
 	if err != nil {
 		return err
 	}
 	errs := make([]error, len(tries))
 	var wg sync.WaitGroup
 	for i := range tries {
-		wg.Go(func() { tries[i], errs[i] = b.one(ctx, l, i, rng) })
+		wg.Go(func() { tries[i], errs[i] = b.one(ctx, l, i) })
 	}
 	wg.Wait()
 	return errors.Join(append(errs, l.Close())...)
@@ -151,18 +148,16 @@ func (b *liveBench) lab(ctx context.Context, tries []Try, rng *rand.Rand) error 
 // port that was predicted, so each has a lab of its own.
 func (b *liveBench) counts() bool { return b.pair.A.Looks > 1 || b.pair.B.Looks > 1 }
 
-// one makes try number i of a lab. Only the single one of a lab draws from rng.
-func (b *liveBench) one(ctx context.Context, l *live.Lab, i int, rng *rand.Rand) (Try, error) {
+// one makes try number i of a lab.
+func (b *liveBench) one(ctx context.Context, l *live.Lab, i int) (Try, error) {
 	t := live.Trial{Bytes: liveBytes, Timeout: b.cfg.Timeout, Command: b.cfg.Command}
 	for side, s := range []*live.Side{&t.A, &t.B} {
 		s.Engine, s.Strategy = b.cfg.Engines[side], b.cfg.Strategies[side]
 		s.Port = uint16([2]int{firstPortA, firstPortB}[side] + i*portsApart)
+		s.Observations = [2]*Kind{&b.pair.A, &b.pair.B}[side].Looks
 		if b.learns(side) && [2]*Kind{&b.pair.B, &b.pair.A}[side].Class == Unpredictable {
 			s.Args, s.Plan = []string{"--learn-port"}, learnPort
 		}
-	}
-	if b.counts() {
-		b.predict(ctx, l, &t, rng)
 	}
 	r, err := t.Run(ctx, l)
 	if err != nil {
@@ -172,49 +167,6 @@ func (b *liveBench) one(ctx context.Context, l *live.Lab, i int, rng *rand.Rand)
 }
 
 func learnPort(p *punch.Plan) { p.LearnPort = true }
-
-// predict lets each side aim at where package nat/predict expects the other, if
-// the other's NAT counts. Where the looks fail the side knows no better than
-// without them.
-func (b *liveBench) predict(ctx context.Context, l *live.Lab, t *live.Trial, rng *rand.Rand) {
-	for _, peer := range []struct {
-		kind *Kind
-		host *live.Host
-		port uint16
-		aim  *netip.AddrPort
-	}{{&b.pair.A, l.A, t.A.Port, &t.B.Aim}, {&b.pair.B, l.B, t.B.Port, &t.A.Aim}} {
-		if peer.kind.Looks <= 1 {
-			continue
-		}
-		if aim, err := foresee(ctx, l, peer.host, peer.port, peer.kind.Looks, t.Lead(), rng); err == nil {
-			*peer.aim = aim
-		}
-	}
-}
-
-// foresee is the likeliest public endpoint of a host's port. The looks are from other ports,
-// so that the NAT makes a mapping for each of them whatever its mapping depends on. The attempt
-// follows them by the lead.
-func foresee(ctx context.Context, l *live.Lab, h *live.Host, port uint16, looks int, lead time.Duration, rng *rand.Rand) (netip.AddrPort, error) {
-	var list []predict.Observation
-	for range looks {
-		from := uint16(firstLook + rng.IntN(looksRange))
-		seen, err := l.Observe(ctx, h, from)
-		if err != nil {
-			return netip.AddrPort{}, err
-		}
-		list = append(list, predict.Observation{Time: time.Now(), Local: netip.AddrPortFrom(h.Addr, from), External: seen})
-	}
-	p, err := predict.New(list)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	d, err := p.Next(predict.Target{Local: netip.AddrPortFrom(h.Addr, port), Time: time.Now().Add(lead)})
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	return netip.AddrPortFrom(list[0].External.Addr(), d.Top(1)[0].Port), nil
-}
 
 // newTry sums a trial up. An end that could not even begin is an error.
 func newTry(r *live.TrialResult) (Try, error) {
