@@ -73,6 +73,28 @@ func (c Chain) Preserves(port uint16) bool {
 	return !slices.ContainsFunc(c, func(b Box) bool { return !b.preserves(port) })
 }
 
+// countLooks is how often third parties look at a NAT that counts: "at least two" in
+// the texts on port prediction. More were not better: docs/matrix.md.
+const countLooks = 2
+
+// Looks is how often third parties must look at the external port of a host for a
+// peer to know as much as can be known: not at all if it is the local port, twice if it
+// follows from a count, and once otherwise.
+func (c Chain) Looks() int {
+	const port = 40000 // as good as any that a host would take
+	counts := func(b Box) bool {
+		v := &b.Behaviour
+		return v.Translation == nat.NAPT && v.Mapping != nat.EIM && v.Allocation == nat.Sequential
+	}
+	switch {
+	case slices.ContainsFunc(c, counts):
+		return countLooks
+	case c.Preserves(port):
+		return 0
+	}
+	return 1
+}
+
 // String returns the chain as ParseNAT reads it.
 func (c Chain) String() string {
 	var list []string

@@ -16,7 +16,7 @@ import (
 	"github.com/synpunch/synpunch/internal/netns"
 	"github.com/synpunch/synpunch/lab"
 	"github.com/synpunch/synpunch/lab/live"
-	"github.com/synpunch/synpunch/nat"
+	"github.com/synpunch/synpunch/lab/matrix"
 	"github.com/synpunch/synpunch/punch"
 )
 
@@ -30,6 +30,7 @@ type demoFlags struct {
 	timeout          time.Duration
 	scenario         string
 	capture          string
+	learnPort        bool
 	json, keep, ip6  bool
 	ascii            bool
 }
@@ -53,7 +54,8 @@ and these the model:
   ` + wrapWords(natNames(false), 76, "  ") + `
 
 Where a NAT does not keep the local port, its host is seen by a third party just
-before, and the other side aims at the port that was seen.`,
+before, and the other side aims at the port that was seen, or, if the NAT counts,
+at the one that is next.`,
 		Example: `  synpunch demo
   synpunch demo --engine repair,connect --nat-a linux-rst --nat-b linux-rst --skew 30ms
   synpunch demo --nat-a eim+cgn --nat-b apdm,unsolicited=rst
@@ -78,6 +80,7 @@ before, and the other side aims at the port that was seen.`,
 	fl.DurationVar(&f.delay, "delay", 20*time.Millisecond, "delay of the link, each way")
 	fl.DurationVar(&f.skew, "skew", 0, "let B send this much later than agreed (negative: earlier)")
 	fl.DurationVar(&f.timeout, "timeout", punch.DefaultTimeout, "give up this long after the instant")
+	fl.BoolVar(&f.learnPort, "learn-port", false, "a host whose peer's port nobody can know takes the one that arrives (engine repair)")
 	fl.StringVar(&f.scenario, "scenario", "", "read NATs, delays and faults from this YAML `FILE`")
 	fl.BoolVar(&f.ip6, "ip6", false, "IPv6 (kinds none and firewall)")
 	fl.StringVar(&f.capture, "capture", "", "put the captures and reports into `DIR` (default: a new one in the temporary directory)")
@@ -208,6 +211,9 @@ func runDemo(cmd *cobra.Command, f *demoFlags, t *live.Trial, s *lab.Scenario) e
 		return err
 	}
 	t.Command = []string{self, "punch"}
+	if err := f.aim(t, s); err != nil {
+		return exitWith(exitUsage, err)
+	}
 	if t.Dir, err = demoDir(f.capture); err != nil {
 		return exitWith(exitUsage, err)
 	}
@@ -239,7 +245,7 @@ func runDemo(cmd *cobra.Command, f *demoFlags, t *live.Trial, s *lab.Scenario) e
 		}{{"A", &r.A}, {"B", &r.B}} {
 			fmt.Fprintf(out, "%s ran    %s\n", side.name, strings.Join(shorten(side.r.Command), " "))
 		}
-		writeSeen(out, l, r)
+		writeSeen(out, t, l, r)
 		fmt.Fprintln(out)
 		if err := writeDemoLadder(out, f, l, r); err != nil {
 			return err
@@ -259,15 +265,38 @@ func runDemo(cmd *cobra.Command, f *demoFlags, t *live.Trial, s *lab.Scenario) e
 	return nil
 }
 
-// writeSeen says what a third party saw of the hosts whose NATs do not keep the port.
-func writeSeen(w io.Writer, l *live.Lab, r *live.TrialResult) {
+// aim says how each side is to find the other's port.
+func (f *demoFlags) aim(t *live.Trial, s *lab.Scenario) error {
+	for _, site := range []struct {
+		nat         string
+		side, other *live.Side
+	}{{s.A.NAT, &t.A, &t.B}, {s.B.NAT, &t.B, &t.A}} {
+		chain, err := lab.ParseNAT(site.nat)
+		if err != nil {
+			return err
+		}
+		site.side.Observations = chain.Looks()
+		if f.learnPort && matrix.ClassOf(chain) == matrix.Unpredictable {
+			site.other.Args = append(site.other.Args, "--learn-port")
+		}
+	}
+	return nil
+}
+
+// writeSeen says what third parties saw of the hosts whose NATs do not keep the port.
+func writeSeen(w io.Writer, t *live.Trial, l *live.Lab, r *live.TrialResult) {
 	for _, h := range []struct {
 		name string
 		host *live.Host
-		seen netip.AddrPort
-	}{{"A", l.A, r.B.Aim}, {"B", l.B, r.A.Aim}} {
-		if !h.host.Preserves(demoPort) {
-			fmt.Fprintf(w, "seen     %s as %v by a third party\n", h.name, h.seen)
+		side *live.Side
+		aim  netip.AddrPort
+	}{{"A", l.A, &t.A, r.B.Aim}, {"B", l.B, &t.B, r.A.Aim}} {
+		switch {
+		case h.host.Preserves(demoPort):
+		case h.side.Observations > 1:
+			fmt.Fprintf(w, "foreseen %s as %v, from %d ports that a third party saw\n", h.name, h.aim, h.side.Observations)
+		default:
+			fmt.Fprintf(w, "seen     %s as %v by a third party\n", h.name, h.aim)
 		}
 	}
 }
@@ -355,9 +384,9 @@ func unpredictable(s *lab.Scenario) []string {
 			continue // Build has read it
 		}
 		for i := range chain {
-			b := &chain[i]
-			if b.Behaviour.Mapping != nat.EIM && !(lab.Chain{*b}).Preserves(demoPort) {
-				list = append(list, b.Text+" takes another port for each destination, so what a third party sees is not what the other side meets: one SYN each cannot name it")
+			if matrix.ClassOf(chain[i:i+1]) == matrix.Unpredictable {
+				list = append(list, chain[i].Text+" takes another port for each destination, so what a third party sees is not what the other side meets: one SYN each cannot name it. "+
+					"If the other NAT filters by address or not at all, --learn-port connects")
 			}
 		}
 	}

@@ -166,13 +166,23 @@ func TestDemoModels(t *testing.T) {
 	if res.Scenario.NATA != "linux+cgn" || res.Scenario.NATB != "model:linux-rst" {
 		t.Errorf("scenario %+v", res.Scenario)
 	}
-	stdout, stderr, code := runDemoCommand(t, "--capture", t.TempDir(), "--nat-a", "sequential", "--timeout", "200ms")
-	if code != exitFailed {
-		t.Errorf("exit code %d: %s", code, stderr)
-	}
-	for _, want := range []string{"seen     A as 198.51.100.2:", "note     sequential takes another port for each destination"} {
-		if !strings.Contains(stdout, want) {
-			t.Errorf("standard output does not have %q:\n%s", want, stdout)
+	for _, c := range []struct {
+		args []string
+		code int
+		says []string
+	}{
+		{[]string{"sequential"}, exitDone, []string{"foreseen A as 198.51.100.2:"}},
+		{[]string{"random"}, exitFailed, []string{"seen     A as 198.51.100.2:", "note     random takes another port for each destination"}},
+		{[]string{"random", "--nat-b", "eim-eif", "--learn-port"}, exitDone, []string{"seen     A as 198.51.100.2:"}},
+	} {
+		stdout, stderr, code := runDemoCommand(t, append([]string{"--capture", t.TempDir(), "--timeout", "1s", "--nat-a"}, c.args...)...)
+		if code != c.code {
+			t.Errorf("%q: exit code %d: %s", c.args, code, stderr)
+		}
+		for _, want := range c.says {
+			if !strings.Contains(stdout, want) {
+				t.Errorf("%q: standard output does not have %q:\n%s", c.args, want, stdout)
+			}
 		}
 	}
 }

@@ -21,9 +21,9 @@ var arrows = map[string][]string{
 	"rendezvous":      {"timing"},
 	"punch":           {"rawtcp", "timing", "capture", "handoff", "nat/predict"},
 	"lab":             {"nat", "timing"},
-	"lab/sim":         {"lab", "rawtcp", "nat", "nat/predict", "timing"},             // a simulated peer predicts as a live one does
-	"lab/live":        {"lab", "nat", "punch", "rawtcp", "capture"},                  // the link process reads and stamps packets itself
-	"lab/matrix":      {"lab", "lab/sim", "lab/live", "nat", "nat/predict", "punch"}, // it asks both worlds the same question; live, nat/predict says where to aim and punch names the engines
+	"lab/sim":         {"lab", "rawtcp", "nat", "nat/predict", "timing"},           // a simulated peer predicts as a live one does
+	"lab/live":        {"lab", "nat", "nat/predict", "punch", "rawtcp", "capture"}, // the link process reads and stamps packets itself; a trial aims where a peer would
+	"lab/matrix":      {"lab", "lab/sim", "lab/live", "nat", "punch"},              // it asks both worlds the same question; punch names the engines
 	"internal/doctor": {"timing", "handoff", "rawtcp", "capture"},
 }
 

@@ -128,7 +128,8 @@ func unasked(b *nat.Behaviour) answer {
 // checkCrossing connects stock kernels.
 func checkCrossing(t *testing.T, l *Lab) {
 	t.Helper()
-	aim := l.A.publicEndpoint(t.Context(), l, portCrossed)
+	a := end{Side: &Side{Observations: l.A.chain.Looks()}, host: l.A, local: netip.AddrPortFrom(l.A.Addr, portCrossed)}
+	aim := a.publicEndpoint(t.Context(), l, 0)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	var errs [2]error

@@ -45,9 +45,13 @@ type Side struct {
 	Host     *Host  // another subscriber of the site; nil: Lab.A or Lab.B
 	// Aim is what this side takes for the other's public endpoint. Zero: what it can know. Where the
 	// other's NATs preserve its port that is the public address with the local port, otherwise
-	// the endpoint that Lab.Observe gives, or, if nothing came through, the former.
-	Aim  netip.AddrPort
-	Args []string // more flags for the command
+	// what third parties see, or, if nothing came through, the former.
+	Aim netip.AddrPort
+	// Observations is how often third parties look at this side's public endpoint
+	// before the attempt, unless its NATs preserve the port. 0 and 1: once, from the local port (Lab.Observe). More: from
+	// other ports, and the other side aims where package nat/predict expects this one. See lab.Chain.Looks.
+	Observations int
+	Args         []string // more flags for the command
 	// Started is called with the running process, if not nil.
 	Started func(*exec.Cmd)
 	// Plan changes the plan of an attempt in this process, if not nil.
@@ -163,22 +167,10 @@ func (t *Trial) ends(ctx context.Context, l *Lab) ([2]end, error) {
 		if e.aim = e.Aim; e.aim.IsValid() {
 			continue
 		}
-		wg.Go(func() { e.aim = other.host.publicEndpoint(ctx, l, other.local.Port()) })
+		wg.Go(func() { e.aim = other.publicEndpoint(ctx, l, t.Lead()) })
 	}
 	wg.Wait()
 	return ends, ctx.Err()
-}
-
-// publicEndpoint is what a peer can know of a port of the host.
-func (h *Host) publicEndpoint(ctx context.Context, l *Lab, port uint16) netip.AddrPort {
-	known := netip.AddrPortFrom(h.Public, port)
-	if h.Preserves(port) {
-		return known
-	}
-	if seen, err := l.Observe(ctx, h, port); err == nil {
-		return seen
-	}
-	return known
 }
 
 // meetingOf finds the flow between two public endpoints. Where nobody could name one
