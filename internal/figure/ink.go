@@ -3,6 +3,7 @@ package figure
 import (
 	"image/color"
 	"math"
+	"sync"
 
 	stdfont "golang.org/x/image/font"
 	"gonum.org/v1/plot/font"
@@ -40,15 +41,18 @@ func contrast(share float64) color.Color {
 	return ink
 }
 
-// fonts are part of the program, so that a figure looks the same everywhere.
-var handler = text.Plain{Fonts: font.NewCache(liberation.Collection())}
+// handler has the fonts, which are part of the program, so that a figure looks the same
+// everywhere. To read them takes milliseconds that other commands do not have.
+var handler = sync.OnceValue(func() text.Handler {
+	return text.Plain{Fonts: font.NewCache(liberation.Collection())}
+})
 
 func style(size vg.Length, heavy bool, c color.Color) draw.TextStyle {
 	f := font.Font{Typeface: "Liberation", Variant: "Sans", Size: size}
 	if heavy {
 		f.Weight = stdfont.WeightBold
 	}
-	return draw.TextStyle{Color: c, Font: f, Handler: handler}
+	return draw.TextStyle{Color: c, Font: f, Handler: handler()}
 }
 
 // width is that of a line of type.
