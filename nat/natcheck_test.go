@@ -2,6 +2,7 @@ package nat_test
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -241,12 +242,7 @@ func (w *internet) receive(s *rawtcp.Segment) {
 }
 
 func (w *internet) listens(at netip.AddrPort) bool {
-	for _, l := range w.listening {
-		if l == at {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(w.listening, at)
 }
 
 func (w *internet) opening(sock *socket, s *rawtcp.Segment) {

@@ -178,11 +178,12 @@ func (t *Table) writeDense(w *writer, label int, sep string) {
 		w.printf("\n")
 	}
 	for i := range t.Kinds {
-		line := pad(t.numbered(i), label)
+		var line strings.Builder
+		line.WriteString(pad(t.numbered(i), label))
 		for j := range t.Kinds {
-			line += sep + string(t.mark(t.At(i, j)))
+			line.WriteString(sep + string(t.mark(t.At(i, j))))
 		}
-		w.printf("%s\n", strings.TrimRight(line, " "))
+		w.printf("%s\n", strings.TrimRight(line.String(), " "))
 	}
 }
 
