@@ -47,6 +47,7 @@ type arm struct {
 	overhead         samples // time to established minus twice the one-way delay
 	handoff, meeting samples
 	firstByte        samples // at the peer, after the instant
+	firstSent        samples // the same as it leaves the host
 	crossed, up, n   int
 	outliers         []string
 }
@@ -79,8 +80,11 @@ func (a *arm) add(b *testing.B, l *live.Lab, tr *live.Trial, r *live.TrialResult
 		if d, ok := reaction(rep); ok {
 			a.reaction = append(a.reaction, d)
 		}
-		if d, ok := firstByte(s, r.At); ok {
+		if d, ok := firstByte(s, capture.DirIn, r.At); ok {
 			a.firstByte = append(a.firstByte, d)
+		}
+		if d, ok := firstByte(s, capture.DirOut, r.At); ok {
+			a.firstSent = append(a.firstSent, d)
 		}
 	}
 	if m := r.Meeting; m != nil && m.Crossed {
@@ -107,8 +111,8 @@ func reaction(r *punch.Report) (time.Duration, bool) {
 	return 0, false
 }
 
-// firstByte is when the peer's first data reached a side, after the instant.
-func firstByte(s *live.SideResult, at time.Time) (time.Duration, bool) {
+// firstByte is when the first data passed a side in a direction, after the instant.
+func firstByte(s *live.SideResult, dir capture.Direction, at time.Time) (time.Duration, bool) {
 	if s.Capture == "" {
 		return 0, false
 	}
@@ -126,7 +130,7 @@ func firstByte(s *live.SideResult, at time.Time) (time.Duration, bool) {
 		if err != nil {
 			return 0, false
 		}
-		if seg, err := rawtcp.Parse(p.Data); err == nil && p.Dir == capture.DirIn && seg.PayloadLen > 0 {
+		if seg, err := rawtcp.Parse(p.Data); err == nil && p.Dir == dir && seg.PayloadLen > 0 {
 			return p.Time.Sub(at), true
 		}
 	}
@@ -184,6 +188,7 @@ func compare(b *testing.B, s lab.Scenario, skew time.Duration, bytes int64, with
 			a.overhead.report(b, "overhead")
 			a.handoff.report(b, "handoff")
 			a.firstByte.report(b, "first-byte")
+			a.firstSent.report(b, "first-sent")
 			for _, line := range a.outliers {
 				b.Log(line)
 			}
