@@ -25,20 +25,21 @@ const (
 
 // schedule gives the thread SCHED_FIFO or, where that is not wanted or not
 // allowed, a short slice.
-func (t *Thread) schedule(realtime bool) error {
-	s := &t.sys
+func (t *Thread) schedule(realtime bool) {
 	old, err := unix.SchedGetAttr(0, 0)
-	if err != nil {
-		return fmt.Errorf("sched_getattr: %w", err)
+	if err != nil { // a sandbox: nothing is changed, so there is nothing to restore
+		if realtime {
+			t.note("SCHED_FIFO cannot be had: sched_getattr: %v", err)
+		}
+		return
 	}
-	s.sched = *old
+	t.sys.sched = *old
 	if realtime {
 		t.realtime()
 	}
-	if s.policy == asBefore {
+	if t.sys.policy == asBefore {
 		t.shorten()
 	}
-	return nil
 }
 
 func (t *Thread) realtime() {

@@ -97,9 +97,7 @@ func (t *Thread) open(cfg *Config) error {
 			return err
 		}
 	}
-	if err := t.schedule(cfg.Realtime); err != nil {
-		return err
-	}
+	t.schedule(cfg.Realtime)
 	// The PM QoS request lasts as long as the file is open
 	// (Documentation/power/pm_qos_interface.rst); it asks for nothing until a value is written.
 	if s.latency, err = os.OpenFile(dmaLatencyPath, os.O_WRONLY, 0); err != nil {
