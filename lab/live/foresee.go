@@ -15,11 +15,12 @@ const (
 	lookStride = 977 // a prime: not in the order of the numbers
 )
 
-// publicEndpoint is what a peer can know of the end, lead before the attempt.
-func (e *end) publicEndpoint(ctx context.Context, l *Lab, lead time.Duration) netip.AddrPort {
+// publicEndpoint is what a peer can know of the end, lead before the attempt. With an
+// error, which says why third parties could not tell, it is a guess.
+func (e *end) publicEndpoint(ctx context.Context, l *Lab, lead time.Duration) (netip.AddrPort, error) {
 	known := netip.AddrPortFrom(e.host.Public, e.local.Port())
 	if e.host.Preserves(e.local.Port()) {
-		return known
+		return known, nil
 	}
 	look := l.Observe
 	if e.Observations > 1 {
@@ -27,10 +28,11 @@ func (e *end) publicEndpoint(ctx context.Context, l *Lab, lead time.Duration) ne
 			return l.foresee(ctx, h, port, e.Observations, lead)
 		}
 	}
-	if seen, err := look(ctx, e.host, e.local.Port()); err == nil {
-		return seen
+	seen, err := look(ctx, e.host, e.local.Port())
+	if err != nil {
+		return known, err
 	}
-	return known
+	return seen, nil
 }
 
 // foresee is the likeliest public endpoint of a host's port. The looks are from other ports,

@@ -129,7 +129,10 @@ func unasked(b *nat.Behaviour) answer {
 func checkCrossing(t *testing.T, l *Lab) {
 	t.Helper()
 	a := end{Side: &Side{Observations: l.A.chain.Looks()}, host: l.A, local: netip.AddrPortFrom(l.A.Addr, portCrossed)}
-	aim := a.publicEndpoint(t.Context(), l, 0)
+	aim, err := a.publicEndpoint(t.Context(), l, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	var errs [2]error

@@ -84,6 +84,7 @@ type SideResult struct {
 	Exit    int            // exit code, -1 when a signal ended it
 	Bytes   int64          // that arrived unchanged from the beginning
 	Aim     netip.AddrPort // what it took for the other's public endpoint
+	AimErr  error          // why third parties could not tell that endpoint; nil also if they were not asked
 	Err     error          // of running the command or of the bytes
 	Capture string
 }
@@ -126,7 +127,7 @@ func (t *Trial) Run(ctx context.Context, l *Lab) (*TrialResult, error) {
 			} else {
 				*to = t.inside(ctx, &ends[i])
 			}
-			to.Aim = ends[i].aim
+			to.Aim, to.AimErr = ends[i].aim, ends[i].aimErr
 		})
 	}
 	wg.Wait()
@@ -140,11 +141,12 @@ func (t *Trial) Run(ctx context.Context, l *Lab) (*TrialResult, error) {
 // end is one side of a trial under way.
 type end struct {
 	*Side
-	name  string // "a" or "b"
-	host  *Host
-	local netip.AddrPort
-	aim   netip.AddrPort
-	at    time.Time
+	name   string // "a" or "b"
+	host   *Host
+	local  netip.AddrPort
+	aim    netip.AddrPort
+	aimErr error
+	at     time.Time
 }
 
 // ends finds out what each side aims at.
@@ -167,7 +169,7 @@ func (t *Trial) ends(ctx context.Context, l *Lab) ([2]end, error) {
 		if e.aim = e.Aim; e.aim.IsValid() {
 			continue
 		}
-		wg.Go(func() { e.aim = other.publicEndpoint(ctx, l, t.Lead()) })
+		wg.Go(func() { e.aim, e.aimErr = other.publicEndpoint(ctx, l, t.Lead()) })
 	}
 	wg.Wait()
 	return ends, ctx.Err()
