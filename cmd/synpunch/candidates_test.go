@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"os/exec"
 	"slices"
 	"sync"
 	"testing"
@@ -219,31 +218,15 @@ func TestKillCandidates(t *testing.T) {
 	}
 	l := buildLab(t, pair(lab.NATLinux, lab.NATLinux))
 	command := commandHere(t, "punch")
-	before := hostState(t, l.A)
 	const port = 31000
-	killed := make(chan error, 1)
 	tr := live.Trial{
 		Command: command, Dir: t.TempDir(), At: time.Now().Add(leadTime), Timeout: 2 * time.Second,
 		A: live.Side{Port: port, Args: []string{"--learn-port", "--remote-ports", "1000-1030"}}, B: live.Side{Port: port},
 	}
-	tr.A.Started = func(cmd *exec.Cmd) {
-		go func() {
-			err := waitFor(15*time.Second, func() bool {
-				return slices.ContainsFunc(l.Events(), func(e live.LinkEvent) bool {
-					s, err := rawtcp.Parse(e.Data)
-					return err == nil && e.Where == live.LaneNATA && s.Src.Port() == port && s.Flags == rawtcp.SYN
-				})
-			})
-			killed <- errors.Join(err, cmd.Process.Kill())
-		}()
-	}
-	if _, err := tr.Run(t.Context(), l); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-killed; err != nil {
-		t.Fatal(err)
-	}
-	if after := hostState(t, l.A); after != before {
-		t.Errorf("the host is not as it was:\n%s\nit was:\n%s", after, before)
-	}
+	runKilled(t, l, &tr, func() bool {
+		return slices.ContainsFunc(l.Events(), func(e live.LinkEvent) bool {
+			s, err := rawtcp.Parse(e.Data)
+			return err == nil && e.Where == live.LaneNATA && s.Src.Port() == port && s.Flags == rawtcp.SYN
+		})
+	})
 }

@@ -141,7 +141,10 @@ func (f *demoFlags) parse(cmd *cobra.Command) (*live.Trial, *lab.Scenario, error
 			return nil, nil, err
 		}
 	}
-	return t, s, live.Validate(s)
+	if err := live.Validate(s); err != nil {
+		return nil, nil, err
+	}
+	return t, s, f.aim(t, s)
 }
 
 func loadScenario(path string) (*lab.Scenario, error) {
@@ -211,9 +214,6 @@ func runDemo(cmd *cobra.Command, f *demoFlags, t *live.Trial, s *lab.Scenario) e
 		return err
 	}
 	t.Command = []string{self, "punch"}
-	if err := f.aim(t, s); err != nil {
-		return exitWith(exitUsage, err)
-	}
 	if t.Dir, err = demoDir(f.capture); err != nil {
 		return exitWith(exitUsage, err)
 	}
@@ -277,6 +277,9 @@ func (f *demoFlags) aim(t *live.Trial, s *lab.Scenario) error {
 		}
 		site.side.Observations = chain.Looks()
 		if f.learnPort && matrix.ClassOf(chain) == matrix.Unpredictable {
+			if site.other.Engine != punch.Repair {
+				return fmt.Errorf("--learn-port: only engine repair takes the port that arrives, and the host opposite %s has %s", site.nat, site.other.Engine)
+			}
 			site.other.Args = append(site.other.Args, "--learn-port")
 		}
 	}
@@ -286,13 +289,16 @@ func (f *demoFlags) aim(t *live.Trial, s *lab.Scenario) error {
 // writeSeen says what third parties saw of the hosts whose NATs do not keep the port.
 func writeSeen(w io.Writer, t *live.Trial, l *live.Lab, r *live.TrialResult) {
 	for _, h := range []struct {
-		name string
-		host *live.Host
-		side *live.Side
-		aim  netip.AddrPort
-	}{{"A", l.A, &t.A, r.B.Aim}, {"B", l.B, &t.B, r.A.Aim}} {
+		name   string
+		host   *live.Host
+		side   *live.Side
+		aim    netip.AddrPort
+		unseen error
+	}{{"A", l.A, &t.A, r.B.Aim, r.B.AimErr}, {"B", l.B, &t.B, r.A.Aim, r.A.AimErr}} {
 		switch {
 		case h.host.Preserves(demoPort):
+		case h.unseen != nil:
+			fmt.Fprintf(w, "unseen   %s: %v; aimed at %v\n", h.name, h.unseen, h.aim)
 		case h.side.Observations > 1:
 			fmt.Fprintf(w, "foreseen %s as %v, from %d ports that a third party saw\n", h.name, h.aim, h.side.Observations)
 		default:
@@ -370,13 +376,17 @@ func newDemoResult(f *demoFlags, s *lab.Scenario, t *live.Trial, l *live.Lab, r 
 		}
 	}
 	if res.Outcome != punch.Established {
-		res.Notes = append(res.Notes, unpredictable(s)...)
+		res.Notes = append(res.Notes, f.unpredictable(s)...)
 	}
 	return res
 }
 
 // unpredictable says of which NATs nobody could know the port.
-func unpredictable(s *lab.Scenario) []string {
+func (f *demoFlags) unpredictable(s *lab.Scenario) []string {
+	advice := ". If the other NAT filters by address or not at all, --learn-port connects"
+	if f.learnPort {
+		advice = ""
+	}
 	var list []string
 	for _, text := range []string{s.A.NAT, s.B.NAT} {
 		chain, err := lab.ParseNAT(text)
@@ -385,8 +395,7 @@ func unpredictable(s *lab.Scenario) []string {
 		}
 		for i := range chain {
 			if matrix.ClassOf(chain[i:i+1]) == matrix.Unpredictable {
-				list = append(list, chain[i].Text+" takes another port for each destination, so what a third party sees is not what the other side meets: one SYN each cannot name it. "+
-					"If the other NAT filters by address or not at all, --learn-port connects")
+				list = append(list, chain[i].Text+" takes another port for each destination, so what a third party sees is not what the other side meets: one SYN each cannot name it"+advice)
 			}
 		}
 	}

@@ -24,6 +24,29 @@ import (
 	"github.com/synpunch/synpunch/rawtcp"
 )
 
+// runKilled makes a trial and ends A with SIGKILL when at is true: nothing of A's
+// stays on its host.
+func runKilled(t *testing.T, l *live.Lab, tr *live.Trial, at func() bool) {
+	t.Helper()
+	before := hostState(t, l.A)
+	killed := make(chan error, 1)
+	tr.A.Started = func(cmd *exec.Cmd) {
+		go func() {
+			err := waitFor(15*time.Second, at)
+			killed <- errors.Join(err, cmd.Process.Kill())
+		}()
+	}
+	if _, err := tr.Run(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-killed; err != nil {
+		t.Fatal(err)
+	}
+	if after := hostState(t, l.A); after != before {
+		t.Errorf("the host is not as it was:\n%s\nit was:\n%s", after, before)
+	}
+}
+
 // TestKill ends A with SIGKILL at each step of a punch; B ends in its own way.
 // Nothing of A's stays on its host, and the next punch on the same ports works.
 func TestKill(t *testing.T) {
@@ -62,34 +85,18 @@ func TestKill(t *testing.T) {
 	port := uint16(30000)
 	for _, engine := range punch.Engines() {
 		l := buildLab(t, pair(lab.NATLinux, lab.NATLinux))
-		before := hostState(t, l.A)
 		for _, step := range steps {
 			if engine == punch.Connect && step.name == "prepared" {
 				continue // it has nothing to prepare but a bound socket
 			}
 			t.Run(fmt.Sprintf("%s/%s", engine, step.name), func(t *testing.T) {
 				port++
-				killed := make(chan error, 1)
 				side := live.Side{Engine: engine, Port: port}
 				doomed := live.Trial{
 					Command: command, Dir: t.TempDir(), Bytes: 32 << 20, At: time.Now().Add(leadTime), Timeout: 2 * time.Second,
 					A: side, B: live.Side{Engine: engine, Port: port},
 				}
-				doomed.A.Started = func(cmd *exec.Cmd) {
-					go func() {
-						err := waitFor(15*time.Second, func() bool { return step.at(l, port) })
-						killed <- errors.Join(err, cmd.Process.Kill())
-					}()
-				}
-				if _, err := doomed.Run(t.Context(), l); err != nil {
-					t.Fatal(err)
-				}
-				if err := <-killed; err != nil {
-					t.Fatal(err)
-				}
-				if after := hostState(t, l.A); after != before {
-					t.Errorf("the host is not as it was:\n%s\nit was:\n%s", after, before)
-				}
+				runKilled(t, l, &doomed, func() bool { return step.at(l, port) })
 				r, err := runTrial(t, l, live.Trial{Bytes: bytes, A: side, B: live.Side{Engine: engine, Port: port}}, command)
 				if err != nil {
 					t.Fatal(err)
