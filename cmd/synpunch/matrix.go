@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/synpunch/synpunch/internal/figure"
 	"github.com/synpunch/synpunch/internal/netns"
 	"github.com/synpunch/synpunch/lab"
+	"github.com/synpunch/synpunch/lab/figure"
 	"github.com/synpunch/synpunch/lab/matrix"
 	"github.com/synpunch/synpunch/lab/sim"
 	"github.com/synpunch/synpunch/punch"

@@ -6,7 +6,7 @@ import (
 	"math"
 	"os"
 
-	"github.com/synpunch/synpunch/internal/figure"
+	"github.com/synpunch/synpunch/lab/figure"
 	"github.com/synpunch/synpunch/lab/matrix"
 )
 

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/synpunch/synpunch/internal/figure"
+	"github.com/synpunch/synpunch/lab/figure"
 )
 
 // table is a heat map of n by n.
