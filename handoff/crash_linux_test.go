@@ -50,6 +50,14 @@ var crashSteps = map[string]func(local, remote netip.AddrPort) error{
 		_, err := handoff.OpenGuard(local, nil)
 		return err
 	},
+	"many guards": func(local, _ netip.AddrPort) error {
+		_, err := handoff.OpenGuards(netip.AddrPortFrom(local.Addr(), 0), 300, nil)
+		if err != nil {
+			return err
+		}
+		_, err = handoff.OpenGuard(local, nil)
+		return err
+	},
 	"guard without capabilities": func(local, _ netip.AddrPort) error {
 		return without(func() error {
 			_, err := handoff.OpenGuard(local, nil)

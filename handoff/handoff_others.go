@@ -24,6 +24,13 @@ func openGuard(netip.AddrPort, *GuardConfig) (*Guard, error) {
 	return nil, unsupported("a guard on a port")
 }
 
+// files is a share in the limit on open files, which is left alone here.
+type files struct{}
+
+func (files) raise(int) error { return unsupported("guards on ports") }
+
+func (files) giveBack() error { return nil }
+
 type repairSocket struct{ conn *net.TCPConn }
 
 func (r *Repair) prepare() error { return unsupported("TCP_REPAIR") }
