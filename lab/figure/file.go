@@ -1,16 +1,12 @@
 package figure
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
-
-	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/vgimg"
-	"gonum.org/v1/plot/vg/vgsvg"
 )
 
 // Format is a file format.
@@ -19,7 +15,7 @@ type Format string
 // The formats.
 const (
 	SVG Format = "svg"
-	PNG Format = "png"
+	PNG Format = "png" // 144 dots per inch
 )
 
 // ErrFormat is wrapped where a file's name does not say a format that can be
@@ -35,30 +31,20 @@ func FormatOf(name string) (Format, error) {
 	return "", fmt.Errorf("%s: %w", name, ErrFormat)
 }
 
-// Resolution of a PNG in dots per inch, chosen by us: type of 7 points is
-// legible.
-const resolution = 144
-
-// Write draws the figure. The same HeatMap gives the same bytes.
-func (h *HeatMap) Write(w io.Writer, f Format) error {
-	l := newLayout(h)
-	var canvas interface {
-		vg.Canvas
-		io.WriterTo
-	}
+// Write draws a figure.
+func Write(w io.Writer, fig Figure, f Format) error {
+	var b []byte
+	var err error
 	switch f {
 	case SVG:
-		canvas = vgsvg.NewWith(vgsvg.UseWH(l.width, l.height), vgsvg.EmbedFonts(false))
+		b = fig.sketch().svg(standalone)
 	case PNG:
-		canvas = vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(l.width, l.height), vgimg.UseDPI(resolution))}
+		b, err = fig.sketch().png()
 	default:
-		return fmt.Errorf("figure: %q: %w", f, ErrFormat)
+		err = fmt.Errorf("%q: %w", f, ErrFormat)
 	}
-	l.draw(canvas)
-	var b bytes.Buffer
-	_, err := canvas.WriteTo(&b)
 	if err == nil {
-		_, err = w.Write(bytes.ReplaceAll(b.Bytes(), []byte(family), []byte(families)))
+		_, err = w.Write(b)
 	}
 	if err != nil {
 		return fmt.Errorf("figure: %w", err)
@@ -66,9 +52,24 @@ func (h *HeatMap) Write(w io.Writer, f Format) error {
 	return nil
 }
 
-// An SVG names its type and does not carry it, for that would be a megabyte.
-// Arial and Helvetica are as wide as Liberation Sans.
-const (
-	family   = "font-family:Liberation Sans;"
-	families = "font-family:'Liberation Sans',Arial,Helvetica,sans-serif;"
-)
+// Save draws a figure into a file, in the format that its name says.
+func Save(name string, fig Figure) error {
+	f, err := FormatOf(name)
+	if err != nil {
+		return err
+	}
+	file, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(Write(file, fig, f), file.Close())
+}
+
+// Inline is a figure as an svg element to stand in an HTML page. Its colours are CSS
+// variables of the page where the page sets them: --fig-ground, --fig-ink, --fig-faint,
+// --fig-rule, --fig-shade, --fig-1 to --fig-6 for lines, and --fig-part-1 to
+// --fig-part-6 with --fig-hatch for parts.
+func Inline(fig Figure) string { return string(fig.sketch().svg(inline)) }
+
+// Write draws the table.
+func (h *HeatMap) Write(w io.Writer, f Format) error { return Write(w, h, f) }

@@ -1,11 +1,8 @@
 package figure
 
 import (
-	"image/color"
 	"math"
-
-	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
+	"strings"
 )
 
 // HeatMap is a table of shares.
@@ -46,31 +43,27 @@ const (
 	minWidth   = 430
 	scaleWidth = 180
 	scaleHigh  = 9
+	scaleSteps = 60
 )
 
-// layout is a HeatMap with its places worked out. The origin of the canvas is at
-// the bottom left.
+// layout is a HeatMap with its places worked out.
 type layout struct {
 	*HeatMap
-	pen
-	size          vg.Length // of a cell
-	labels        vg.Length // size of their type
-	width, height vg.Length
-	left, top     vg.Length // corner of the grid
-	rowGap        vg.Length // between the labels and the grid
-	columnGap     vg.Length
-	groups        bool
+	*sketch
+	size      float64 // of a cell
+	labels    float64 // size of their type
+	left, top float64 // corner of the grid
+	above     float64 // base of the columns' title
+	rowGap    float64 // between the labels and the grid
+	groups    bool
 }
 
-// pen draws text.
-type pen struct{ c draw.Canvas }
-
-func newLayout(h *HeatMap) *layout {
-	l := &layout{HeatMap: h}
+func (h *HeatMap) sketch() *sketch {
+	l := &layout{HeatMap: h, sketch: &sketch{title: h.Title, desc: h.Notes}}
 	n := max(len(h.Rows), len(h.Columns), 1)
-	l.size = min(maxCell, max(minCell, vg.Length(gridWidth/float64(n))))
+	l.size = min(maxCell, max(minCell, gridWidth/float64(n)))
 	l.labels = min(axisSize, max(7, l.size*0.4))
-	var rows, columns vg.Length
+	var rows, columns float64
 	for _, r := range h.Rows {
 		rows = max(rows, width(r.Name, l.labels))
 		l.groups = l.groups || r.Group != ""
@@ -78,34 +71,33 @@ func newLayout(h *HeatMap) *layout {
 	for _, c := range h.Columns {
 		columns = max(columns, width(c.Name, l.labels))
 	}
-	l.rowGap, l.columnGap = max(labelGap, spare*rows), max(labelGap, spare*columns)
-	head := vg.Length(margin + titleSize + len(h.Notes)*(noteSize+4) + 3*gap)
-	axis := vg.Length(axisSize + gap)
+	columnGap := max(labelGap, spare*columns)
+	l.rowGap = max(labelGap, spare*rows)
+	head := float64(margin + titleSize + len(h.Notes)*(noteSize+4) + 3*gap)
+	axis := float64(axisSize + gap)
 	if l.groups {
 		axis += noteSize + gap
 	}
 	l.left = margin + axis + rows + l.rowGap
-	grid := l.size * vg.Length(len(h.Columns))
-	l.width = max(minWidth, l.left+grid+margin)
-	l.width = max(l.width, l.left+scaleWidth+3*gap+width(h.Scale, noteSize)+margin)
-	l.width = max(l.width, 2*margin+bold(h.Title, titleSize))
+	l.w = max(minWidth, l.left+l.size*float64(len(h.Columns))+margin, 2*margin+bold(h.Title, titleSize),
+		l.left+scaleWidth+3*gap+width(h.Scale, noteSize)+margin)
 	for _, note := range h.Notes {
-		l.width = max(l.width, 2*margin+width(note, noteSize))
+		l.w = max(l.w, 2*margin+width(note, noteSize))
 	}
-	l.height = head + axis + columns + l.columnGap + l.size*vg.Length(len(h.Rows)) + 3*gap + scaleHigh + noteSize + margin + gap
-	l.top = l.height - head - axis - columns - l.columnGap
-	return l
+	l.top = head + axis + columns + columnGap
+	l.above = head - gap + axisSize
+	l.h = l.top + l.size*float64(len(h.Rows)) + 3*gap + scaleHigh + noteSize + margin + gap
+	l.draw()
+	return l.sketch
 }
 
-// draw puts the figure on a canvas of the layout's size.
-func (l *layout) draw(c vg.Canvas) {
-	l.c = draw.NewCanvas(c, l.width, l.height)
-	fill(l.c, 0, 0, l.width, l.height, color.White)
-	y := l.height - margin - titleSize
-	l.text(l.Title, margin, y, style(titleSize, true, ink))
+func (l *layout) draw() {
+	l.fill(0, 0, l.w, l.h, ground)
+	y := float64(margin + titleSize)
+	l.write(l.Title, margin, y, typo{size: titleSize, heavy: true, with: ink})
 	for _, note := range l.Notes {
-		y -= noteSize + 4
-		l.text(note, margin, y, style(noteSize, false, faint))
+		y += noteSize + 4
+		l.write(note, margin, y, typo{size: noteSize, with: faint})
 	}
 	for i := range l.Cells {
 		for j := range l.Cells[i] {
@@ -116,65 +108,58 @@ func (l *layout) draw(c vg.Canvas) {
 	l.scale()
 }
 
-func (l *layout) x(column int) vg.Length { return l.left + l.size*vg.Length(column) }
-func (l *layout) y(row int) vg.Length    { return l.top - l.size*vg.Length(row) }
+func (l *layout) x(column int) float64 { return l.left + l.size*float64(column) }
+func (l *layout) y(row int) float64    { return l.top + l.size*float64(row) }
 
 func (l *layout) cell(i, j int) {
 	cell := l.Cells[i][j]
-	x, y := l.x(j), l.y(i+1)
+	x, y := l.x(j), l.y(i)
+	with := ink
 	if math.IsNaN(cell.Share) {
-		line(l.c, x, y, x+l.size, y+l.size, 0.5, rule)
+		l.line(x, y+l.size, x+l.size, y, 0.5, rule)
 	} else {
-		fill(l.c, x, y, l.size, l.size, shade(cell.Share))
+		l.fill(x, y, l.size, l.size, shade(cell.Share))
+		with = contrast(cell.Share)
 	}
 	size := min(11, l.size*0.34)
-	sty := style(size, false, contrast(cell.Share))
-	sty.XAlign, sty.YAlign = draw.XCenter, draw.YCenter
-	l.text(cell.Text, x+l.size/2, y+l.size/2, sty)
+	lines := strings.Split(cell.Text, "\n")
+	for n, text := range lines {
+		at := y + l.size/2 + (float64(n)-float64(len(lines)-1)/2)*size*leading
+		l.middle(text, x+l.size/2, at, typo{size: size, align: atCentre, with: with})
+	}
 }
 
 // axes writes the labels and draws the grid.
 func (l *layout) axes() {
 	right, bottom := l.x(len(l.Columns)), l.y(len(l.Rows))
 	for i, r := range l.Rows {
-		sty := style(l.labels, false, ink)
-		sty.XAlign, sty.YAlign = draw.XRight, draw.YCenter
-		l.text(r.Name, l.left-l.rowGap, l.y(i)-l.size/2, sty)
+		l.middle(r.Name, l.left-l.rowGap, l.y(i)+l.size/2, typo{size: l.labels, align: atRight, with: ink})
 	}
 	for j, c := range l.Columns {
-		sty := style(l.labels, false, ink)
-		sty.Rotation, sty.YAlign = math.Pi/2, draw.YCenter
-		l.text(c.Name, l.x(j)+l.size/2, l.top+labelGap/2, sty)
+		l.upwards(c.Name, l.x(j)+l.size/2+0.36*l.labels, l.top-labelGap/2, typo{size: l.labels, with: ink})
 	}
 	for i := range len(l.Rows) + 1 {
-		line(l.c, l.left, l.y(i), right, l.y(i), 0.4, rule)
+		l.line(l.left, l.y(i), right, l.y(i), 0.4, rule)
 	}
 	for j := range len(l.Columns) + 1 {
-		line(l.c, l.x(j), l.top, l.x(j), bottom, 0.4, rule)
+		l.line(l.x(j), l.top, l.x(j), bottom, 0.4, rule)
 	}
-	outer := vg.Length(margin + axisSize)
-	sty := style(axisSize, true, ink)
-	sty.XAlign = draw.XCenter
-	above := l.height - margin - titleSize - vg.Length(len(l.Notes)*(noteSize+4)) - 2*gap - axisSize
-	l.text(l.ColAxis, (l.left+right)/2, above, sty)
-	sty.Rotation = math.Pi / 2
-	l.text(l.RowAxis, outer, (l.top+bottom)/2, sty)
+	outer := float64(margin + axisSize)
+	title := typo{size: axisSize, heavy: true, align: atCentre, with: ink}
+	l.write(l.ColAxis, (l.left+right)/2, l.above, title)
+	l.upwards(l.RowAxis, outer, (l.top+bottom)/2, title)
 	if !l.groups {
 		return
 	}
 	for _, g := range groups(l.Rows) {
-		sty := style(l.fit(g), false, faint)
-		sty.XAlign, sty.Rotation = draw.XCenter, math.Pi/2
-		l.text(g.name, outer+gap+noteSize, l.y(g.from)/2+l.y(g.to)/2, sty)
-		line(l.c, outer+gap, l.y(g.from), right, l.y(g.from), 1.2, ink)
-		line(l.c, outer+gap, l.y(g.to), right, l.y(g.to), 1.2, ink)
+		l.upwards(g.name, outer+gap+noteSize, (l.y(g.from)+l.y(g.to))/2, typo{size: l.fit(g), align: atCentre, with: faint})
+		l.line(outer+gap, l.y(g.from), right, l.y(g.from), 1.2, ink)
+		l.line(outer+gap, l.y(g.to), right, l.y(g.to), 1.2, ink)
 	}
 	for _, g := range groups(l.Columns) {
-		sty := style(l.fit(g), false, faint)
-		sty.XAlign = draw.XCenter
-		l.text(g.name, l.x(g.from)/2+l.x(g.to)/2, above-gap-noteSize, sty)
-		line(l.c, l.x(g.from), above-gap, l.x(g.from), bottom, 1.2, ink)
-		line(l.c, l.x(g.to), above-gap, l.x(g.to), bottom, 1.2, ink)
+		l.write(g.name, (l.x(g.from)+l.x(g.to))/2, l.above+gap+noteSize, typo{size: l.fit(g), align: atCentre, with: faint})
+		l.line(l.x(g.from), l.above+gap, l.x(g.from), bottom, 1.2, ink)
+		l.line(l.x(g.to), l.above+gap, l.x(g.to), bottom, 1.2, ink)
 	}
 }
 
@@ -196,29 +181,12 @@ func groups(labels []Label) []group {
 }
 
 // fit is the size of type in which a group's name stays on its own cells.
-func (l *layout) fit(g group) vg.Length {
-	room := l.size * vg.Length(g.to-g.from)
+func (l *layout) fit(g group) float64 {
+	room := l.size * float64(g.to-g.from)
 	return noteSize * min(1, 0.9*room/max(1, width(g.name, noteSize)))
 }
 
 // scale draws what the colours mean.
 func (l *layout) scale() {
-	const steps = 60
-	x, y := l.left, vg.Length(margin+noteSize+gap)
-	for i := range steps {
-		fill(l.c, x+scaleWidth*vg.Length(i)/steps, y, scaleWidth/steps+0.3, scaleHigh, shade(float64(i)/(steps-1)))
-	}
-	outline(l.c, x, y, scaleWidth, scaleHigh)
-	for i, s := range []string{"0 %", "50 %", "100 %"} {
-		sty := style(noteSize, false, ink)
-		sty.XAlign, sty.YAlign = draw.XCenter, draw.YTop
-		l.text(s, x+scaleWidth*vg.Length(i)/2, y-3, sty)
-	}
-	sty := style(noteSize, false, ink)
-	sty.YAlign = draw.YCenter
-	l.text(l.Scale, x+scaleWidth+3*gap, y+scaleHigh/2, sty)
-}
-
-func (p *pen) text(s string, x, y vg.Length, sty draw.TextStyle) {
-	p.c.FillText(sty, vg.Point{X: x, Y: y}, s)
+	l.shades(l.Scale, l.left, l.h-margin-noteSize-gap-scaleHigh, noteSize)
 }

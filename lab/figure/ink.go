@@ -1,6 +1,7 @@
 package figure
 
 import (
+	"fmt"
 	"image/color"
 	"math"
 	"sync"
@@ -8,66 +9,116 @@ import (
 	stdfont "golang.org/x/image/font"
 	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/font/liberation"
-	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
 )
 
+// paint is a colour.
+type paint struct {
+	rgb   uint32
+	alpha float64 // 0: opaque
+	role  string  // the page's CSS variable for it; "": always this colour
+}
+
+func (p paint) hex() string { return fmt.Sprintf("#%06x", p.rgb) }
+
+func (p paint) color() color.Color {
+	a := uint8(0xff)
+	if p.alpha != 0 {
+		a = uint8(math.Round(0xff * p.alpha))
+	}
+	return color.NRGBA{uint8(p.rgb >> 16), uint8(p.rgb >> 8), uint8(p.rgb), a}
+}
+
+func (p paint) thin(alpha float64) paint {
+	p.alpha = alpha
+	return p
+}
+
 var (
-	ink   = color.RGBA{0x20, 0x20, 0x20, 0xff}
-	faint = color.RGBA{0x55, 0x55, 0x55, 0xff}
-	rule  = color.RGBA{0xb0, 0xb0, 0xb0, 0xff}
+	ground = paint{rgb: 0xffffff, role: "ground"}
+	ink    = paint{rgb: 0x202020, role: "ink"}
+	faint  = paint{rgb: 0x555555, role: "faint"}
+	rule   = paint{rgb: 0xb0b0b0, role: "rule"}
+	grid   = paint{rgb: 0xe3e3e3, role: "grid"}
+	window = paint{rgb: 0xeef1f4, role: "shade"}
 )
 
 // hues are the ends and the middle of the scale: from nearly white to dark blue.
-var hues = [...]color.RGBA{{0xf4, 0xf7, 0xfb, 0xff}, {0x6b, 0xa3, 0xd0, 0xff}, {0x0b, 0x3c, 0x78, 0xff}}
+var hues = [...]uint32{0xf4f7fb, 0x6ba3d0, 0x0b3c78}
 
 // shade is the colour of a share.
-func shade(share float64) color.RGBA {
+func shade(share float64) paint {
 	at := min(max(share, 0), 1) * float64(len(hues)-1)
 	i := min(int(at), len(hues)-2)
-	mix := func(a, b uint8) uint8 {
-		return uint8(math.Round(float64(a) + (at-float64(i))*(float64(b)-float64(a))))
+	var rgb uint32
+	for shift := 0; shift <= 16; shift += 8 {
+		a, b := float64(hues[i]>>shift&0xff), float64(hues[i+1]>>shift&0xff)
+		rgb |= uint32(math.Round(a+(at-float64(i))*(b-a))) << shift
 	}
-	a, b := hues[i], hues[i+1]
-	return color.RGBA{mix(a.R, b.R), mix(a.G, b.G), mix(a.B, b.B), 0xff}
+	return paint{rgb: rgb}
 }
 
 // contrast is the colour of type on a cell: white on the darker half.
-func contrast(share float64) color.Color {
+func contrast(share float64) paint {
 	if share > 0.55 {
-		return color.White
+		return paint{rgb: 0xffffff}
 	}
-	return ink
+	return paint{rgb: ink.rgb}
 }
 
-// handler has the fonts, which are part of the program, so that a figure looks the same
+// collection has the fonts, which are part of the program, so that a figure looks the same
 // everywhere. To read them takes milliseconds that other commands do not have.
-var handler = sync.OnceValue(func() text.Handler {
-	return text.Plain{Fonts: font.NewCache(liberation.Collection())}
-})
+var collection = sync.OnceValue(func() *font.Cache { return font.NewCache(liberation.Collection()) })
 
-func style(size vg.Length, heavy bool, c color.Color) draw.TextStyle {
-	f := font.Font{Typeface: "Liberation", Variant: "Sans", Size: size}
+func face(size float64, heavy bool) font.Face {
+	f := font.Font{Typeface: "Liberation", Variant: "Sans"}
 	if heavy {
 		f.Weight = stdfont.WeightBold
 	}
-	return draw.TextStyle{Color: c, Font: f, Handler: handler()}
+	return collection().Lookup(f, vg.Length(size))
 }
 
 // width is that of a line of type.
-func width(s string, size vg.Length) vg.Length { return style(size, false, ink).Width(s) }
+func width(s string, size float64) float64 { return measure(s, size, false) }
 
-func bold(s string, size vg.Length) vg.Length { return style(size, true, ink).Width(s) }
+func bold(s string, size float64) float64 { return measure(s, size, true) }
 
-func fill(c draw.Canvas, x, y, w, h vg.Length, with color.Color) {
-	c.FillPolygon(with, []vg.Point{{X: x, Y: y}, {X: x + w, Y: y}, {X: x + w, Y: y + h}, {X: x, Y: y + h}})
+func measure(s string, size float64, heavy bool) float64 {
+	f := face(size, heavy)
+	return float64(f.Width(s))
 }
 
-func line(c draw.Canvas, x1, y1, x2, y2, width vg.Length, with color.Color) {
-	c.StrokeLine2(draw.LineStyle{Color: with, Width: width}, x1, y1, x2, y2)
-}
-
-func outline(c draw.Canvas, x, y, w, h vg.Length) {
-	c.StrokeLines(draw.LineStyle{Color: rule, Width: 0.5}, []vg.Point{{X: x, Y: y}, {X: x + w, Y: y}, {X: x + w, Y: y + h}, {X: x, Y: y + h}, {X: x, Y: y}})
+// wrap breaks a text into lines of at most room points. A word that is longer is
+// broken.
+func wrap(s string, room, size float64, heavy bool) []string {
+	f := face(size, heavy)
+	fits := func(s string) bool { return float64(f.Width(s)) <= room }
+	var lines []string
+	now := ""
+	for _, word := range words(s) {
+		next := word
+		if now != "" {
+			next = now + " " + word
+		}
+		if fits(next) {
+			now = next
+			continue
+		}
+		if now != "" {
+			lines = append(lines, now)
+		}
+		for now = word; !fits(now) && len([]rune(now)) > 1; {
+			r := []rune(now)
+			n := len(r) - 1
+			for n > 1 && !fits(string(r[:n])) {
+				n--
+			}
+			lines = append(lines, string(r[:n]))
+			now = string(r[n:])
+		}
+	}
+	if now != "" {
+		lines = append(lines, now)
+	}
+	return lines
 }
