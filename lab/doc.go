@@ -15,9 +15,12 @@
 //	  cross-traffic: 200      # SYNs a second of other subscribers; optional, as are
 //	  subscribers: 1          # hosts behind the outermost NAT and
 //	  addresses: 1            # its public addresses
+//	  clock: -3ms             # how far the clocks of its hosts are ahead
 //	link:
 //	  delay: 20ms             # each way
 //	  ab: 30ms                # from A to B, in place of delay
+//	  jitter: 2ms             # a packet takes up to this much longer
+//	  loss: 0.01              # probability, for each packet
 //	  faults:
 //	    - {direction: ab, packet: 1, action: lose}
 //	    - {direction: ba, packet: 2, action: reorder, behind: 2}

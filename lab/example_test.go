@@ -14,11 +14,13 @@ a: {nat: linux}
 link:
   delay: 20
   loss: 1%
+  losses: 2
 `))
 	fmt.Println(err)
 	// Output:
 	// line 4: link.delay: want a duration with its unit, such as 20ms or 300us, not "20"
-	// line 5: link.loss: unknown key: want delay, ab, ba, faults
+	// line 5: link.loss: want a probability such as 0.01, not "1%"
+	// line 6: link.losses: unknown key: want delay, ab, ba, jitter, loss, faults
 }
 
 func ExampleMeet() {

@@ -130,7 +130,8 @@ func (d *decoder) site(n *yaml.Node, key string, s *Site) {
 		{"nat", func(n *yaml.Node, key string) { d.nat(n, key, &s.NAT) }},
 		{"subscribers", func(n *yaml.Node, key string) { d.number(n, key, &s.Subscribers) }},
 		{"addresses", func(n *yaml.Node, key string) { d.number(n, key, &s.Addresses) }},
-		{"cross-traffic", func(n *yaml.Node, key string) { d.rate(n, key, &s.CrossTraffic) }},
+		{"cross-traffic", func(n *yaml.Node, key string) { d.decimal(n, key, "a number of SYNs a second", &s.CrossTraffic) }},
+		{"clock", func(n *yaml.Node, key string) { d.duration(n, key, &s.Clock) }},
 	})
 }
 
@@ -145,6 +146,8 @@ func (d *decoder) link(n *yaml.Node, key string, l *Link) {
 		{"delay", func(n *yaml.Node, key string) { d.duration(n, key, &l.Delay) }},
 		{"ab", one(&l.AB)},
 		{"ba", one(&l.BA)},
+		{"jitter", func(n *yaml.Node, key string) { d.duration(n, key, &l.Jitter) }},
+		{"loss", func(n *yaml.Node, key string) { d.decimal(n, key, "a probability such as 0.01", &l.Loss) }},
 		{"faults", func(n *yaml.Node, key string) {
 			if n.Kind != yaml.SequenceNode {
 				d.fail(n, key, "want a list, such as [{direction: ab, packet: 1, action: lose}]")
@@ -220,11 +223,11 @@ func (d *decoder) number(n *yaml.Node, key string, to *int) {
 	*to = v
 }
 
-// rate reads a number of events a second.
-func (d *decoder) rate(n *yaml.Node, key string, to *float64) {
+// decimal reads a number that need not be whole.
+func (d *decoder) decimal(n *yaml.Node, key, want string, to *float64) {
 	v, err := strconv.ParseFloat(n.Value, 64)
 	if tag := n.ShortTag(); n.Kind != yaml.ScalarNode || tag != "!!int" && tag != "!!float" || err != nil {
-		d.fail(n, key, "want a number of SYNs a second%s", quoted(n))
+		d.fail(n, key, "want %s%s", want, quoted(n))
 		return
 	}
 	*to = v
@@ -289,6 +292,7 @@ func (s *Scenario) Write(w io.Writer) error {
 		Subscribers  int     `yaml:"subscribers,omitempty"`
 		Addresses    int     `yaml:"addresses,omitempty"`
 		CrossTraffic float64 `yaml:"cross-traffic,omitempty"`
+		Clock        string  `yaml:"clock,omitempty"`
 	}
 	type fault struct {
 		Direction Direction `yaml:"direction"`
@@ -300,12 +304,20 @@ func (s *Scenario) Write(w io.Writer) error {
 		Delay  string  `yaml:"delay,omitempty"`
 		AB     string  `yaml:"ab,omitempty"`
 		BA     string  `yaml:"ba,omitempty"`
+		Jitter string  `yaml:"jitter,omitempty"`
+		Loss   float64 `yaml:"loss,omitempty"`
 		Faults []fault `yaml:"faults,omitempty"`
 	}
-	l := link{}
-	if s.Link.Delay != 0 {
-		l.Delay = s.Link.Delay.String()
+	nonzero := func(d time.Duration) string {
+		if d == 0 {
+			return ""
+		}
+		return d.String()
 	}
+	of := func(s *Site) site {
+		return site{s.NAT, s.Subscribers, s.Addresses, s.CrossTraffic, nonzero(s.Clock)}
+	}
+	l := link{Delay: nonzero(s.Link.Delay), Jitter: nonzero(s.Link.Jitter), Loss: s.Link.Loss}
 	if s.Link.AB != nil {
 		l.AB = s.Link.AB.String()
 	}
@@ -321,7 +333,7 @@ func (s *Scenario) Write(w io.Writer) error {
 		A      site   `yaml:"a"`
 		B      site   `yaml:"b"`
 		Link   link   `yaml:"link"`
-	}{s.Name, s.Family, site(s.A), site(s.B), l})
+	}{s.Name, s.Family, of(&s.A), of(&s.B), l})
 	if err != nil {
 		return fmt.Errorf("write the scenario: %w", err)
 	}

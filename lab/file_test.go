@@ -22,11 +22,14 @@ name: all of it
 family: ip4
 a:
   nat: linux-rst
-b: {nat: none}
+  clock: -3ms
+b: {nat: none, clock: 1h}
 link:
   delay: 20ms
   ab: 30ms
   ba: 300us
+  jitter: 2ms
+  loss: 0.25
   faults:
     - {direction: ab, packet: 1, action: lose}
     - direction: ba
@@ -38,8 +41,8 @@ link:
 		t.Fatal(err)
 	}
 	ba := 300 * time.Microsecond
-	want := &lab.Scenario{Name: "all of it", Family: lab.IP4, A: lab.Site{NAT: "linux-rst"}, B: lab.Site{NAT: "none"},
-		Link: lab.Link{Delay: *ms(20), AB: ms(30), BA: &ba, Faults: []lab.Fault{
+	want := &lab.Scenario{Name: "all of it", Family: lab.IP4, A: lab.Site{NAT: "linux-rst", Clock: *ms(-3)}, B: lab.Site{NAT: "none", Clock: time.Hour},
+		Link: lab.Link{Delay: *ms(20), AB: ms(30), BA: &ba, Jitter: *ms(2), Loss: 0.25, Faults: []lab.Fault{
 			{Direction: lab.AB, Packet: 1, Action: lab.Lose},
 			{Direction: lab.BA, Packet: 2, Action: lab.Reorder, Behind: 3},
 		}}}
@@ -55,7 +58,7 @@ func TestLoadErrorsNameKeyAndLine(t *testing.T) {
 		{"a: {nat: linux", "line 1: "},
 		{"just text", "line 1: want keys and values (name, family, a, b, link)"},
 		{"a: {nat: linux}\nc: {nat: linux}\n", "line 2: c: unknown key: want name, family, a, b, link"},
-		{"a:\n  nat: linux\n  ttl: 3\n", "line 3: a.ttl: unknown key: want nat, subscribers, addresses, cross-traffic"},
+		{"a:\n  nat: linux\n  ttl: 3\n", "line 3: a.ttl: unknown key: want nat, subscribers, addresses, cross-traffic, clock"},
 		{"a: {nat: linux}\na: {nat: none}\n", "line 2: a: the key stands here a second time"},
 		{"a: linux\n", "line 1: a: want keys and values (nat, subscribers"},
 		{"a: {nat: [[linux]]}\n", "line 1: a.nat[0]: want text such as linux"},
@@ -83,6 +86,12 @@ func TestLoadErrorsNameKeyAndLine(t *testing.T) {
 		{"link:\n  ab: -1ms\n", "line 2: link.ab: a delay of -1ms is negative"},
 		{"link:\n  delay: soon\n", "line 2: link.delay: want a duration"},
 		{"link:\n  delay: [1ms]\n", "line 2: link.delay: want a duration"},
+		{"link:\n  jitter: 2\n", `line 2: link.jitter: want a duration with its unit, such as 20ms or 300us, not "2"`},
+		{"link:\n  jitter: -2ms\n", "line 2: link.jitter: a jitter of -2ms is negative"},
+		{"link:\n  loss: 1%\n", `line 2: link.loss: want a probability such as 0.01, not "1%"`},
+		{"link:\n  loss: 1.5\n", "line 2: link.loss: 1.5 is not a probability: want 0 to 1"},
+		{"a:\n  clock: 2\n", `line 2: a.clock: want a duration`},
+		{"a:\n  clock: -61m\n", `line 2: a.clock: -1h1m0s is more than 1h0m0s ahead or behind`},
 		{"link:\n  faults: 3\n", "line 2: link.faults: want a list"},
 		{"link:\n  faults:\n    - {direction: ab, packet: 1, action: lose}\n    - {direction: ab, packet: one, action: lose}\n",
 			`line 4: link.faults[1].packet: want a whole number, not "one"`},
@@ -199,6 +208,7 @@ func scenarios() *rapid.Generator[lab.Scenario] {
 			s.B.NAT = rapid.SampledFrom([]string{s.B.NAT, "model:linux", "eim+cgn,max-mappings=3", "strip-options=sack+wscale"}).Draw(t, "b, or a vector")
 		}
 		s.A.Subscribers = rapid.IntRange(0, lab.MaxSubscribers).Draw(t, "subscribers")
+		s.A.Clock = time.Duration(rapid.Int64Range(-int64(lab.MaxClock), int64(lab.MaxClock)).Draw(t, "clock"))
 		s.A.CrossTraffic = rapid.Float64Range(0, lab.MaxCrossTraffic).Draw(t, "cross traffic")
 		delay := rapid.Custom(func(t *rapid.T) time.Duration {
 			return time.Duration(rapid.Int64Range(0, int64(lab.MaxDelay)).Draw(t, "delay"))
@@ -206,6 +216,8 @@ func scenarios() *rapid.Generator[lab.Scenario] {
 		s.Link.Delay = delay.Draw(t, "each way")
 		s.Link.AB = rapid.Ptr(delay, true).Draw(t, "ab")
 		s.Link.BA = rapid.Ptr(delay, true).Draw(t, "ba")
+		s.Link.Jitter = delay.Draw(t, "jitter")
+		s.Link.Loss = rapid.Float64Range(0, 1).Draw(t, "loss")
 		for i := range rapid.IntRange(0, 5).Draw(t, "faults") {
 			f := lab.Fault{
 				Direction: rapid.SampledFrom([]lab.Direction{lab.AB, lab.BA}).Draw(t, "direction"),

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/synpunch/synpunch/nat"
 )
@@ -129,20 +128,12 @@ func allocationWords(b *nat.Behaviour) string {
 	case nat.Offset:
 		words = fmt.Sprintf("internal port %+d", b.Offset)
 	case nat.Sequential:
-		delta := b.Delta
-		if delta == 0 {
-			delta = 1
-		}
-		words = fmt.Sprintf("sequential %+d", delta)
+		words = fmt.Sprintf("sequential %+d", b.Effective().Delta)
 		if b.Counter != nat.CounterGlobal {
 			words += fmt.Sprintf(" (counter: %v)", b.Counter)
 		}
 	case nat.Block:
-		size := b.BlockSize
-		if size == 0 {
-			size = 512 // as package nat has it
-		}
-		words = fmt.Sprintf("blocks of %d", size)
+		words = fmt.Sprintf("blocks of %d", b.Effective().BlockSize)
 	default:
 		words = b.Allocation.String()
 	}
@@ -159,25 +150,27 @@ func unsolicitedWords(b *nat.Behaviour) string {
 	if b.Filtering == nat.Open {
 		return "passed to the host"
 	}
+	words := ""
 	switch b.Unsolicited {
 	case nat.UnsolicitedDrop:
 		return "dropped"
-	case nat.UnsolicitedRST:
-		return "answered with RST"
-	case nat.UnsolicitedPort:
-		return "answered with ICMP port unreachable"
-	case nat.UnsolicitedHost:
-		return "answered with ICMP host unreachable"
-	case nat.UnsolicitedAdmin:
-		return "answered with ICMP administratively prohibited"
 	case nat.UnsolicitedWait:
-		wait := b.UnsolicitedWait
-		if wait == 0 {
-			wait = 6 * time.Second // RFC 5382 REQ-4
-		}
-		return fmt.Sprintf("answered with ICMP after %v", wait)
+		return fmt.Sprintf("answered with ICMP after %v", b.Effective().UnsolicitedWait)
+	case nat.UnsolicitedBlacklist:
+		return "dropped, its source blacklisted"
+	case nat.UnsolicitedRST:
+		words = "RST"
+	case nat.UnsolicitedPort:
+		words = "ICMP port unreachable"
+	case nat.UnsolicitedHost:
+		words = "ICMP host unreachable"
+	case nat.UnsolicitedAdmin:
+		words = "ICMP administratively prohibited"
 	}
-	return "dropped, its source blacklisted"
+	if b.AnswerDelay > 0 {
+		words += fmt.Sprintf(" after %v", b.AnswerDelay)
+	}
+	return "answered with " + words
 }
 
 func crossingWords(b *nat.Behaviour) string {

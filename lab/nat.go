@@ -49,10 +49,7 @@ func (b *Box) preserves(port uint16) bool {
 	if v.Allocation != nat.Preserving {
 		return false
 	}
-	r := v.Ports
-	if r == (nat.PortRange{}) {
-		r = nat.PortRange{First: 1024, Last: 65535}
-	}
+	r := v.Effective().Ports
 	return r.First <= port && port <= r.Last || v.WellKnown && port < 1024
 }
 

@@ -40,19 +40,32 @@ type Site struct {
 	// outermost NAT, each of them a new connection, see Crowd. In package live only
 	// the model NAT has it.
 	CrossTraffic float64
+	// Clock is how far the clocks of the site's hosts are ahead of the true time; negative:
+	// behind. A host that is to send at T by its clock does so at T - Clock.
+	// At most MaxClock either way.
+	Clock time.Duration
 }
 
-// Link joins the providers of the two sites. Zero delay without faults is
-// a plain wire.
+// Link joins the providers of the two sites. The zero Link is a plain wire.
 type Link struct {
 	Delay  time.Duration  // each way, at most MaxDelay
 	AB, BA *time.Duration // one direction, in place of Delay; nil: Delay
+	// Jitter is how much longer than the delay a packet takes at most, drawn uniformly
+	// for each packet; at most MaxDelay. Packets do not overtake each other.
+	Jitter time.Duration
+	// Loss is the probability, 0 to 1, that a packet is lost, drawn for each packet of either
+	// direction that has none of Faults.
+	Loss   float64
 	Faults []Fault
 }
 
 // MaxDelay is the longest delay of a link in one direction: longer than what
 // the initial retransmissions of TCP cover, chosen by us.
 const MaxDelay = 10 * time.Second
+
+// MaxClock bounds Site.Clock. Chosen by us: what is more than an hour out is not a clock
+// that anybody would agree on an instant with.
+const MaxClock = time.Hour
 
 // Delays returns the one-way delays of the link.
 func (l Link) Delays() (ab, ba time.Duration) {
@@ -66,11 +79,14 @@ func (l Link) Delays() (ab, ba time.Duration) {
 	return ab, ba
 }
 
-// Plain reports whether the link is a wire: no delay, no faults.
+// Plain reports whether the link is a wire: no delay, no jitter, no loss, no faults.
 func (l Link) Plain() bool {
 	ab, ba := l.Delays()
-	return ab == 0 && ba == 0 && len(l.Faults) == 0
+	return ab == 0 && ba == 0 && l.Jitter == 0 && l.Loss == 0 && len(l.Faults) == 0
 }
+
+// Validate checks the link as Scenario.Validate does.
+func (l *Link) Validate() error { return joined(l.check()) }
 
 // Direction is a direction of the link.
 type Direction string
@@ -115,16 +131,19 @@ func (f Fault) String() string {
 
 // Validate checks the scenario. Errors wrap ErrScenario and begin with the key
 // as a file would have it: "link.faults[2].packet". All complaints are joined.
-func (s *Scenario) Validate() error {
+func (s *Scenario) Validate() error { return joined(s.check()) }
+
+// problem is one complaint about the value at a key.
+type problem struct{ key, what string }
+
+// joined makes one error of complaints.
+func joined(ps []problem) error {
 	var errs []error
-	for _, p := range s.check() {
+	for _, p := range ps {
 		errs = append(errs, fmt.Errorf("%w: %s: %s", ErrScenario, p.key, p.what))
 	}
 	return errors.Join(errs...)
 }
-
-// problem is one complaint about the value at a key.
-type problem struct{ key, what string }
 
 func (s *Scenario) check() []problem {
 	var ps []problem
@@ -155,6 +174,9 @@ func (s *Site) check(site, family string) []problem {
 	if r := s.CrossTraffic; !(r >= 0 && r <= MaxCrossTraffic) { // NaN neither
 		add("cross-traffic", "%v SYNs a second are not between 0 and %d", r, MaxCrossTraffic)
 	}
+	if s.Clock < -MaxClock || s.Clock > MaxClock {
+		add("clock", "%v is more than %v ahead or behind", s.Clock, MaxClock)
+	}
 	c, err := ParseNAT(s.NAT)
 	if err != nil {
 		add("nat", "%s", strings.TrimPrefix(err.Error(), ErrScenario.Error()+": "))
@@ -178,16 +200,19 @@ func (l *Link) check() []problem {
 		ps = append(ps, problem{key, fmt.Sprintf(format, args...)})
 	}
 	for _, d := range []struct {
-		key   string
-		delay *time.Duration
-	}{{"link.delay", &l.Delay}, {"link.ab", l.AB}, {"link.ba", l.BA}} {
+		key, name string
+		delay     *time.Duration
+	}{{"link.delay", "delay", &l.Delay}, {"link.ab", "delay", l.AB}, {"link.ba", "delay", l.BA}, {"link.jitter", "jitter", &l.Jitter}} {
 		switch {
 		case d.delay == nil:
 		case *d.delay < 0:
-			add(d.key, "a delay of %v is negative", *d.delay)
+			add(d.key, "a %s of %v is negative", d.name, *d.delay)
 		case *d.delay > MaxDelay:
-			add(d.key, "a delay of %v is longer than %v", *d.delay, MaxDelay)
+			add(d.key, "a %s of %v is longer than %v", d.name, *d.delay, MaxDelay)
 		}
+	}
+	if !(l.Loss >= 0 && l.Loss <= 1) { // NaN neither
+		add("link.loss", "%v is not a probability: want 0 to 1", l.Loss)
 	}
 	for _, p := range checkFaults(l.Faults) {
 		ps = append(ps, problem{"link." + p.key, p.what})
@@ -196,13 +221,7 @@ func (l *Link) check() []problem {
 }
 
 // ValidateFaults checks faults as Scenario.Validate does.
-func ValidateFaults(faults []Fault) error {
-	var errs []error
-	for _, p := range checkFaults(faults) {
-		errs = append(errs, fmt.Errorf("%w: %s: %s", ErrScenario, p.key, p.what))
-	}
-	return errors.Join(errs...)
-}
+func ValidateFaults(faults []Fault) error { return joined(checkFaults(faults)) }
 
 func checkFaults(faults []Fault) []problem {
 	var ps []problem

@@ -49,6 +49,10 @@ func TestValidateNamesTheKey(t *testing.T) {
 		{"link.delay: a delay of -1ms is negative", lab.Scenario{Link: lab.Link{Delay: *ms(-1)}}},
 		{"link.ab: a delay of 11s is longer than 10s", lab.Scenario{Link: lab.Link{AB: ms(11000)}}},
 		{"link.ba: a delay of -1ms is negative", lab.Scenario{Link: lab.Link{BA: ms(-1)}}},
+		{"link.jitter: a jitter of 11s is longer than 10s", lab.Scenario{Link: lab.Link{Jitter: *ms(11000)}}},
+		{"link.loss: -0.1 is not a probability", lab.Scenario{Link: lab.Link{Loss: -0.1}}},
+		{"link.loss: NaN is not a probability", lab.Scenario{Link: lab.Link{Loss: math.NaN()}}},
+		{"b.clock: 2h0m0s is more than 1h0m0s ahead or behind", lab.Scenario{B: lab.Site{Clock: 2 * time.Hour}}},
 		{`link.faults[0].direction: "up" is not a direction`, faulty(lab.Fault{Direction: "up", Packet: 1, Action: lab.Lose})},
 		{"link.faults[0].packet: packets are counted from 1, not 0", faulty(lab.Fault{Direction: lab.AB, Action: lab.Lose})},
 		{`link.faults[0].action: "drop" is not an action`, faulty(lab.Fault{Direction: lab.AB, Packet: 1, Action: "drop"})},
@@ -84,6 +88,8 @@ func TestDelays(t *testing.T) {
 		{lab.Link{Delay: *ms(20), AB: ms(30)}, *ms(30), *ms(20), false},
 		{lab.Link{Delay: *ms(20), AB: ms(0), BA: ms(0)}, 0, 0, true},
 		{lab.Link{BA: ms(1)}, 0, *ms(1), false},
+		{lab.Link{Jitter: 1}, 0, 0, false},
+		{lab.Link{Loss: 1e-9}, 0, 0, false},
 		{lab.Link{Faults: []lab.Fault{{}}}, 0, 0, false},
 	} {
 		if ab, ba := test.l.Delays(); ab != test.ab || ba != test.ba || test.l.Plain() != test.plain {
@@ -151,6 +157,25 @@ func TestKindWords(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("not listed: %v", want)
+	}
+}
+
+// TestAnswerDelayWords: a kind that is late says so.
+func TestAnswerDelayWords(t *testing.T) {
+	for text, want := range map[string]string{
+		"rst-happy,answer-delay=2ms":                "answered with RST after 2ms",
+		"model:linux-icmp":                          "answered with ICMP administratively prohibited",
+		"eim,unsolicited=icmp-port,answer-delay=1s": "answered with ICMP port unreachable after 1s",
+		"six-seconds,unsolicited-wait=2s":           "answered with ICMP after 2s",
+		"eim,unsolicited=blacklist,blacklist=500s":  "dropped, its source blacklisted",
+	} {
+		c, err := lab.ParseNAT(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c[0].Kind().Unsolicited; got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
 	}
 }
 

@@ -185,10 +185,7 @@ func (n *NAT) sequential(r PortRange, in, remote endpoint, ok func(uint16) bool)
 			next = n.draw(r)
 		}
 	}
-	delta := n.b.Delta
-	if delta == 0 {
-		delta = 1
-	}
+	delta := or(n.b.Delta, 1)
 	port, found := scan(r, next, delta, ok)
 	if found {
 		n.sequence[k] = wrap(r, int(port)+delta)
@@ -218,7 +215,7 @@ func (n *NAT) inBlock(block endpoint, a ip, ok func(uint16) bool) (uint16, bool)
 		return 0, false
 	}
 	first := uint16(block.port)
-	r := PortRange{first, first + uint16(n.b.blockSize()-1)}
+	r := PortRange{first, first + uint16(or(n.b.BlockSize, blockSize)-1)}
 	if n.b.BlockOrder == OrderSequential {
 		return scan(r, first, 1, ok)
 	}
@@ -229,7 +226,7 @@ func (n *NAT) addBlock(r PortRange, h *host, a ip) bool {
 	if len(h.blocks) >= max(n.b.Blocks, 1) {
 		return false
 	}
-	size := n.b.blockSize()
+	size := or(n.b.BlockSize, blockSize)
 	count := r.size() / size
 	i := 0
 	if n.b.BlockOrder == OrderRandom {

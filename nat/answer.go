@@ -28,7 +28,7 @@ const (
 	ownTOS     = 0xc0 // of ICMP errors: internetwork control, RFC 1812 section 4.3.2.5
 	icmpMost   = 576  // RFC 1812 section 4.3.2.3
 	icmp6Most  = 1280 // RFC 4443 section 2.4
-	waitingCap = 4096 // chosen by us: unsolicited SYNs that wait for their ICMP error
+	waitingCap = 4096 // chosen by us: unsolicited packets that wait for their answer
 )
 
 // reset answers a segment that came from side with an RST (RFC 9293 section 3.10.7.1).
@@ -146,32 +146,41 @@ func (n *NAT) own(b []byte, to Side, list []Packet) []Packet {
 	return append(list, Packet{b, Outside})
 }
 
-// waiting is an unsolicited SYN that gets an ICMP error when it is due.
+// waiting is an unsolicited packet that gets its answer when it is due. A NAT has one
+// delay for all of them, so those that came first are due first.
 type waiting struct {
 	due         int64
 	out, remote endpoint
-	syn         []byte
+	pkt         []byte
 	turned      bool
 }
 
 // later keeps a SYN for its ICMP error (RFC 5382 REQ-4).
 func (n *NAT) later(p *view) {
-	if len(n.waiting) >= waitingCap {
-		return
-	}
 	for i := range n.waiting {
 		if w := &n.waiting[i]; w.out == p.dst && w.remote == p.src {
 			return // one error is enough, at the time of the first
 		}
 	}
+	n.keep(p, n.wait)
+}
+
+// keep keeps a packet for its answer in the time d.
+func (n *NAT) keep(p *view, d int64) {
+	if len(n.waiting) >= waitingCap {
+		return
+	}
 	b := n.alloc(len(p.b))[:len(p.b)]
 	copy(b, p.b)
-	n.waiting = append(n.waiting, waiting{n.now + n.wait, p.dst, p.src, b, n.turned})
+	n.waiting = append(n.waiting, waiting{n.now + d, p.dst, p.src, b, n.turned})
 }
 
 // forget drops the SYN that was kept, as an outbound one has answered it (RFC
-// 5382 REQ-4a).
+// 5382 REQ-4a). An answer that is only late stays.
 func (n *NAT) forget(out, remote endpoint) {
+	if n.b.Unsolicited != UnsolicitedWait {
+		return
+	}
 	for i := range n.waiting {
 		if w := &n.waiting[i]; w.out == out && w.remote == remote {
 			n.waiting = append(n.waiting[:i], n.waiting[i+1:]...)
@@ -180,14 +189,21 @@ func (n *NAT) forget(out, remote endpoint) {
 	}
 }
 
-// overdue sends the errors whose time has come.
+// overdue sends the answers whose time has come.
 func (n *NAT) overdue(list []Packet) []Packet {
 	for len(n.waiting) > 0 && n.waiting[0].due <= n.now {
 		w := n.waiting[0]
 		n.waiting = append(n.waiting[:0], n.waiting[1:]...)
-		p := view{b: w.syn, v6: !w.remote.is4()}
+		var p view
+		if p.parse(w.pkt) != Passed {
+			continue // it was parsed before
+		}
 		n.turned = w.turned
-		list = n.unreachable(&p, Outside, portUnreachable, list)
+		if n.b.Unsolicited == UnsolicitedWait {
+			list = n.unreachable(&p, Outside, portUnreachable, list)
+		} else {
+			list = n.respond(&p, list)
+		}
 		n.turned = false
 	}
 	return list

@@ -35,6 +35,7 @@ type Behaviour struct {
 	Unsolicited     Unsolicited   // RFC 5382 REQ-4
 	UnsolicitedWait time.Duration // of Unsolicited wait; 0: 6 s, RFC 5382 REQ-4
 	UnsolicitedAny  bool          // not only a SYN is answered: any segment that nothing lets in. An RST never gets an RST
+	AnswerDelay     time.Duration // of Unsolicited rst and icmp-*: how long after the packet the answer leaves. What the inside sends meanwhile does not stop it
 	Blacklist       time.Duration // of Unsolicited blacklist; 0: 60 s, chosen by us
 
 	// The crossing of SYNs, RFC 5382 REQ-2.
@@ -91,11 +92,21 @@ const (
 	maxTimer        = 10 * 365 * 24 * 60 * time.Minute // chosen by us: no sum of two overflows
 )
 
-func or(d, def time.Duration) time.Duration {
-	if d == 0 {
+// Effective returns b with the defaults in place of what is zero. The timers
+// Transitory, Established and Closing stay: with tracking linux each state has its own.
+func (b Behaviour) Effective() Behaviour {
+	b.UnsolicitedWait, b.Blacklist = or(b.UnsolicitedWait, unsolicitedTime), or(b.Blacklist, blacklistTime)
+	b.Delta, b.BlockSize, b.Blocks, b.ClockRate = or(b.Delta, 1), or(b.BlockSize, blockSize), or(b.Blocks, 1), or(b.ClockRate, 1)
+	b.Ports = b.Ports.or1024()
+	return b
+}
+
+func or[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
 		return def
 	}
-	return d
+	return v
 }
 
 // overloads reports whether endpoints may share an external port.

@@ -1,6 +1,7 @@
 package nat
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
 	"time"
@@ -178,6 +179,55 @@ func TestUnsolicitedSYN(t *testing.T) {
 	w.none(w.in(segment(remote1, ext, rawtcp.SYN)), Blacklisted)
 	w.wait(time.Minute)
 	w.one(w.in(segment(remote1, ext, rawtcp.SYN)), Inside)
+}
+
+// TestAnswerDelay: the answer is that without the delay, as many as there are packets, and
+// the host's own SYN does not stop it.
+func TestAnswerDelay(t *testing.T) {
+	to, d := netip.AddrPortFrom(public, 5000), 3*time.Millisecond
+	for _, u := range []Unsolicited{UnsolicitedRST, UnsolicitedPort, UnsolicitedHost, UnsolicitedAdmin} {
+		at := newWorld(t, Behaviour{Filtering: APDF, Unsolicited: u, UnsolicitedAny: true})
+		w := newWorld(t, Behaviour{Filtering: APDF, Unsolicited: u, UnsolicitedAny: true, AnswerDelay: d})
+		for _, s := range []rawtcp.Segment{segment(remote1, to, rawtcp.SYN), segment(remote1, to, rawtcp.SYN), segment(remote2, to, rawtcp.ACK)} {
+			want := at.in(s)
+			w.none(w.in(s), NoMapping)
+			w.syn(hostA, remote1)
+			if due, ok := w.nat.Deadline(); !ok || due != w.now.Add(d) {
+				t.Fatalf("%v: due at %v, %v", u, due, ok)
+			}
+			w.wait(d - 1)
+			if out := w.nat.Tick(w.now, nil); len(out) != 0 {
+				t.Fatalf("%v: too early: %v", u, out)
+			}
+			w.wait(1)
+			if got := w.nat.Tick(w.now, nil); len(want) != 1 || len(got) != 1 || got[0].To != Outside || !bytes.Equal(got[0].Data, want[0].Data) {
+				t.Fatalf("%v: %v, without the delay %v", u, got, want)
+			}
+			w.nat.Reset(1)
+		}
+		if _, ok := w.nat.Deadline(); ok {
+			t.Errorf("%v: something is still due", u)
+		}
+	}
+	w := newWorld(t, Behaviour{Unsolicited: UnsolicitedRST, UnsolicitedAny: true, AnswerDelay: d})
+	w.none(w.in(segment(remote1, to, rawtcp.RST)), NoMapping)
+	if _, ok := w.nat.Deadline(); ok {
+		t.Error("an RST gets an RST")
+	}
+}
+
+// TestEffective: what is zero is named, and a NAT does the same.
+func TestEffective(t *testing.T) {
+	got := Behaviour{}.Effective()
+	if want := (Behaviour{UnsolicitedWait: 6 * time.Second, Blacklist: time.Minute, Delta: 1, BlockSize: 512, Blocks: 1, ClockRate: 1, Ports: PortRange{1024, 65535}}); got != want {
+		t.Errorf("%+v", got)
+	}
+	if got.Effective() != got {
+		t.Error("a second time changes something")
+	}
+	if b := (Behaviour{Delta: -2, BlockSize: 8, Ports: PortRange{5, 6}}).Effective(); b.Delta != -2 || b.BlockSize != 8 || b.Ports != (PortRange{5, 6}) {
+		t.Errorf("%+v", b)
+	}
 }
 
 func TestSixSeconds(t *testing.T) {

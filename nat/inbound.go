@@ -150,6 +150,15 @@ func (n *NAT) answer(p *view, list []Packet) []Packet {
 	if p.flags&rawtcp.RST != 0 && n.b.Unsolicited == UnsolicitedRST {
 		return list
 	}
+	if n.b.AnswerDelay > 0 {
+		n.keep(p, int64(n.b.AnswerDelay))
+		return list
+	}
+	return n.respond(p, list)
+}
+
+// respond is the answer to an unsolicited packet.
+func (n *NAT) respond(p *view, list []Packet) []Packet {
 	switch n.b.Unsolicited {
 	case UnsolicitedWait:
 		n.later(p)

@@ -87,6 +87,7 @@ var knobs = []Knob{
 	words("unsolicited", unsolicitedWords, "RFC 5382 REQ-4", "answer to a SYN that nothing lets in", func(b *Behaviour) *Unsolicited { return &b.Unsolicited }),
 	duration("unsolicited-wait", "RFC 5382 REQ-4", "of unsolicited wait; 0s is 6s", func(b *Behaviour) *time.Duration { return &b.UnsolicitedWait }),
 	boolean("unsolicited-any", "", "not only SYNs are answered; an RST never gets an RST", func(b *Behaviour) *bool { return &b.UnsolicitedAny }),
+	duration("answer-delay", "", "of unsolicited rst and icmp-*: how long after the packet the answer leaves", func(b *Behaviour) *time.Duration { return &b.AnswerDelay }),
 	duration("blacklist", "", "of unsolicited blacklist; 0s is 1m", func(b *Behaviour) *time.Duration { return &b.Blacklist }),
 	words("inbound-syn", inboundSYNWords, "RFC 5382 REQ-2", "a SYN from outside meets our outstanding one", func(b *Behaviour) *InboundSYN { return &b.InboundSYN }),
 	words("outbound-synack", outboundSYNACKWords, "RFC 5382 REQ-2", "the inside's SYN-ACK after its own SYN", func(b *Behaviour) *OutboundSYNACK { return &b.OutboundSYNACK }),

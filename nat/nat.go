@@ -258,7 +258,7 @@ func (n *NAT) Inbound(now time.Time, pkt []byte, out []Packet) []Packet {
 	return n.inbound(&p, out)
 }
 
-// Tick appends what is due at the time now: ICMP errors that the NAT held back.
+// Tick appends what is due at the time now: answers that the NAT held back.
 func (n *NAT) Tick(now time.Time, out []Packet) []Packet {
 	n.at(now)
 	return n.overdue(out)

@@ -99,7 +99,7 @@ func (b *Behaviour) checkPorts(c *checker) {
 		c.fail("start", "%d is outside of ports %v", b.Start, r)
 	}
 	if b.Allocation == Block && r.First <= r.Last {
-		size := b.blockSize()
+		size := or(b.BlockSize, blockSize)
 		switch {
 		case b.BlockSize < 0:
 			c.fail("block-size", "%d is negative", b.BlockSize)
@@ -166,7 +166,7 @@ func (b *Behaviour) checkTimers(c *checker) {
 		key string
 		d   time.Duration
 	}{
-		{"unsolicited-wait", b.UnsolicitedWait}, {"blacklist", b.Blacklist}, {"transitory", b.Transitory},
+		{"unsolicited-wait", b.UnsolicitedWait}, {"answer-delay", b.AnswerDelay}, {"blacklist", b.Blacklist}, {"transitory", b.Transitory},
 		{"established", b.Established}, {"closing", b.Closing}, {"hold-down", b.HoldDown},
 		{"rst-out", b.RSTOut.After}, {"rst-in", b.RSTIn.After}, {"icmp-out", b.ICMPOut.After},
 		{"icmp-in", b.ICMPIn.After}, {"ttl-exceeded", b.TTLExceeded.After},
@@ -178,14 +178,20 @@ func (b *Behaviour) checkTimers(c *checker) {
 	if b.UnsolicitedWait != 0 && b.Unsolicited != UnsolicitedWait {
 		c.fail("unsolicited-wait", "unsolicited %v does not wait", b.Unsolicited)
 	}
+	if b.AnswerDelay != 0 && !b.answersAtOnce() {
+		c.fail("answer-delay", "unsolicited %v has no answer that could be late", b.Unsolicited)
+	}
 	if b.Blacklist != 0 && b.Unsolicited != UnsolicitedBlacklist {
 		c.fail("blacklist", "unsolicited %v has none", b.Unsolicited)
 	}
 }
 
-func (b *Behaviour) blockSize() int {
-	if b.BlockSize == 0 {
-		return blockSize
+// answersAtOnce reports whether an unsolicited packet has an answer that leaves
+// without a delay, unless AnswerDelay says so.
+func (b *Behaviour) answersAtOnce() bool {
+	switch b.Unsolicited {
+	case UnsolicitedRST, UnsolicitedPort, UnsolicitedHost, UnsolicitedAdmin:
+		return true
 	}
-	return b.BlockSize
+	return false
 }

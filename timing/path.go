@@ -129,43 +129,14 @@ func (p Path) CrossProbability(skew time.Duration, u Uncertainty) float64 {
 	if lo >= hi {
 		return 0
 	}
-	sigma, bound := math.Abs(float64(u.Sigma)), math.Abs(float64(u.Bound))
-	if sigma == 0 && bound == 0 {
+	e := newSpread(float64(u.Sigma), float64(u.Bound))
+	if e.certain() {
 		if p.Regime(skew) == Crossed {
 			return 1
 		}
 		return 0
 	}
+	// The window is open, but no edge has a probability of its own.
 	x := float64(skew)
-	pr := sumCDF(float64(hi)-x, sigma, bound) - sumCDF(float64(lo)-x, sigma, bound)
-	return min(max(pr, 0), 1)
-}
-
-// sumCDF is P(N + U <= y) for N normal with deviation sigma and U uniform in
-// [-bound, bound], at least one of them not zero. With G the integral of the
-// normal distribution function, it is sigma/(2 bound) times
-// G((y+bound)/sigma) - G((y-bound)/sigma).
-func sumCDF(y, sigma, bound float64) float64 {
-	switch {
-	case sigma == 0:
-		return min(max((y+bound)/(2*bound), 0), 1)
-	// Below this ratio the differences of G lose more digits than leaving the
-	// uniform part out does (both about 1e-10).
-	case bound < 1e-4*sigma:
-		return normalCDF(y / sigma)
-	// Nothing is left of a normal distribution beyond 40 deviations.
-	case y-bound > 40*sigma:
-		return 1
-	case y+bound < -40*sigma:
-		return 0
-	}
-	return sigma / (2 * bound) * (normalIntegral((y+bound)/sigma) - normalIntegral((y-bound)/sigma))
-}
-
-// normalCDF is the standard normal distribution function.
-func normalCDF(t float64) float64 { return math.Erfc(-t/math.Sqrt2) / 2 }
-
-// normalIntegral is the integral of normalCDF from minus infinity to t.
-func normalIntegral(t float64) float64 {
-	return t*normalCDF(t) + math.Exp(-t*t/2)/math.Sqrt(2*math.Pi)
+	return max(e.below(float64(hi)-x)-e.below(float64(lo)-x), 0)
 }
