@@ -25,7 +25,7 @@ var arrows = map[string][]string{
 	"lab/live":        {"lab", "nat", "nat/predict", "punch", "rawtcp", "capture"}, // the link process reads and stamps packets itself; a trial aims where a peer would
 	"lab/matrix":      {"lab", "lab/sim", "lab/live", "nat", "punch"},              // it asks both worlds the same question; punch names the engines
 	"lab/figure":      {},
-	"lab/sweep":       {"lab", "lab/sim", "lab/live", "nat", "punch", "capture", "timing"}, // as lab/matrix, and it says beforehand what timing expects
+	"lab/sweep":       {"lab", "lab/sim", "lab/live", "nat", "punch", "capture", "timing", "rawtcp"}, // as lab/matrix, and it says beforehand what timing expects and finds the SYNs at the NATs
 	"internal/doctor": {"timing", "handoff", "rawtcp", "capture"},
 }
 

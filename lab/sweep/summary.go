@@ -10,7 +10,8 @@ type Summary struct {
 	// Cells has one entry for each point and arm, by point, then in the order of
 	// Config.Arms.
 	Cells []Cell `json:"cells"`
-	// Paired compares the arms after the first with the first, over all points.
+	// Paired compares each arm after the first with the first: all points together,
+	// then each point.
 	Paired []Difference `json:"paired"`
 	// Overhead is what live trials took apart from the punch itself.
 	Overhead Quantiles `json:"overhead_ns"`
