@@ -71,21 +71,33 @@ func (c *Candidates) Receive(now time.Time, s *Segment, out []Segment) []Segment
 // leadWindow is the window of an end whose first ISN this is: odd, from 32769 to 65533.
 func leadWindow(isn Seq) uint16 { return 1<<15 | uint16(mix(uint64(isn))%(1<<14-1))<<1 | 1 }
 
-// follows reports whether the sender of this window leads, or nobody does.
-func (c *Candidates) follows(window uint16) bool {
-	return window&1 != 0 && window != 65535 && window >= c.window
-}
+// follows reports whether the sender of the window theirs leads an end with the window ours,
+// or nobody does.
+func follows(ours, theirs uint16) bool { return agrees(theirs) && theirs >= ours }
+
+// agrees reports whether a window is that of an end that chooses among several flows.
+func agrees(window uint16) bool { return window&1 != 0 && window != 65535 }
 
 // take gives a segment to its flow as far as the rules of Candidates allow.
 func (c *Candidates) take(now time.Time, i int, s *Segment, out []Segment) []Segment {
 	h := &c.flows[i].hs
 	was := h.state
+	out = h.receiveOneOf(now, s, out)
+	if h.state == Established {
+		c.winner = i
+		c.review()
+		return out
+	}
+	c.touched(h, was)
+	return out
+}
+
+// receiveOneOf is Receive for one of several flows.
+func (h *Handshake) receiveOneOf(now time.Time, s *Segment, out []Segment) []Segment {
 	switch s.Flags & (SYN | ACK | RST) {
 	case SYN | ACK:
-		if h.acksSYN(s) && c.follows(s.Window) {
-			out = h.answerProven(now, s, out)
-			c.touched(h, was)
-			return out
+		if h.acksSYN(s) && follows(h.cfg.Window, s.Window) {
+			return h.answerProven(now, s, out)
 		}
 	case SYN:
 		if h.state == SynReceived && !h.answeredSYN(s.Seq) && h.n.Restarts >= maxRestarts {
@@ -96,11 +108,8 @@ func (c *Candidates) take(now time.Time, i int, s *Segment, out []Segment) []Seg
 	before := len(out)
 	out = h.Receive(now, s, out)
 	if h.state == Established {
-		c.winner = i
-		c.review()
 		return out
 	}
-	c.touched(h, was)
 	return h.withoutACKs(out, before)
 }
 

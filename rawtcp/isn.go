@@ -31,8 +31,14 @@ func NewISNGenerator(secret [16]byte) *ISNGenerator {
 // in repair a write_seq of 0 means 'choose one' (tcp_v4_connect), and the
 // write_seq that it gets is the ISN or the one after it.
 func (g *ISNGenerator) ISN(local, remote netip.AddrPort, now time.Time) Seq {
-	m := uint32(now.UnixNano() / int64(isnTick))
-	isn := m + uint32(g.hash(local, remote, 'i'))
+	return isnOf(isnClock(now), g.hash(local, remote, 'i'))
+}
+
+func isnClock(now time.Time) uint32 { return uint32(now.UnixNano() / int64(isnTick)) }
+
+// isnOf adds M and F.
+func isnOf(m uint32, f uint64) Seq {
+	isn := m + uint32(f)
 	if isn == 0 || isn == 1<<32-1 {
 		isn = 1 // what follows in time, so numbers still do not go back
 	}
@@ -47,57 +53,25 @@ func (g *ISNGenerator) TSOffset(local, remote netip.AddrPort) uint32 {
 	return uint32(g.hash(local, remote, 't')) &^ 1
 }
 
-// hash is SipHash-2-4 of both addresses in 16-byte form, both ports, and use,
-// which keeps the two kinds of numbers independent of each other.
+// hash is SipHash-2-4 of 40 bytes: both addresses in 16-byte form, both ports, and
+// use, which keeps the two kinds of numbers independent of each other.
 func (g *ISNGenerator) hash(local, remote netip.AddrPort, use uint8) uint64 {
-	var msg [40]byte
-	l, r := local.Addr().As16(), remote.Addr().As16()
-	copy(msg[0:], l[:])
-	copy(msg[16:], r[:])
-	binary.BigEndian.PutUint16(msg[32:], local.Port())
-	binary.BigEndian.PutUint16(msg[34:], remote.Port())
-	msg[36] = use
-	return sipHash(g.k0, g.k1, msg[:])
+	return g.begin(local.Addr(), remote.Addr()).flow(local.Port(), remote.Port(), use)
 }
 
-// sipHash is SipHash-2-4 with a 64-bit result (Aumasson and Bernstein, 'SipHash:
-// a fast short-input PRF', 2012).
-func sipHash(k0, k1 uint64, msg []byte) uint64 {
-	v0, v1 := k0^0x736f6d6570736575, k1^0x646f72616e646f6d
-	v2, v3 := k0^0x6c7967656e657261, k1^0x7465646279746573
-	length := uint64(len(msg))
-	for ; len(msg) >= 8; msg = msg[8:] {
-		m := binary.LittleEndian.Uint64(msg)
-		v3 ^= m
-		v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
-		v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
-		v0 ^= m
+// begin hashes the addresses.
+func (g *ISNGenerator) begin(local, remote netip.Addr) sipState {
+	s := newSipState(g.k0, g.k1)
+	for _, a := range [2]netip.Addr{local, remote} {
+		b := a.As16()
+		s.word(binary.LittleEndian.Uint64(b[:8]))
+		s.word(binary.LittleEndian.Uint64(b[8:]))
 	}
-	last := length << 56
-	for i, c := range msg {
-		last |= uint64(c) << (8 * i)
-	}
-	v3 ^= last
-	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
-	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
-	v0 ^= last
-	v2 ^= 0xff
-	for range 4 {
-		v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
-	}
-	return v0 ^ v1 ^ v2 ^ v3
+	return s
 }
 
-func sipRound(v0, v1, v2, v3 uint64) (uint64, uint64, uint64, uint64) {
-	v0 += v1
-	v1 = bits.RotateLeft64(v1, 13) ^ v0
-	v0 = bits.RotateLeft64(v0, 32)
-	v2 += v3
-	v3 = bits.RotateLeft64(v3, 16) ^ v2
-	v0 += v3
-	v3 = bits.RotateLeft64(v3, 21) ^ v0
-	v2 += v1
-	v1 = bits.RotateLeft64(v1, 17) ^ v2
-	v2 = bits.RotateLeft64(v2, 32)
-	return v0, v1, v2, v3
+// flow ends the hash that begin began. The ports are big-endian in the message.
+func (s sipState) flow(local, remote uint16, use uint8) uint64 {
+	s.word(uint64(bits.ReverseBytes16(local)) | uint64(bits.ReverseBytes16(remote))<<16 | uint64(use)<<32)
+	return s.end(40 << 56)
 }
