@@ -28,6 +28,8 @@ type simFlags struct {
 	crossTraffic, hosts     string
 	skew, sigma, bound      time.Duration
 	jitter, timeout         time.Duration
+	loss                    float64
+	clock                   string
 	retries                 int
 	trials, parallel, trial int
 	seed                    uint64
@@ -87,6 +89,8 @@ Exit code 1: no trial connected, or the run was interrupted.`,
 	fl.StringVar(&f.delay, "delay", "20ms", "delay of the link, each way; `AB,BA` for one each")
 	fl.StringVar(&f.access, "access", "0s", "delay from a host to its NAT, each way; `A,B` for one each")
 	fl.DurationVar(&f.jitter, "jitter", 0, "a packet takes up to this much longer on the link, uniformly")
+	fl.Float64Var(&f.loss, "loss", 0, "probability, 0 to 1, that the link loses a packet")
+	fl.StringVar(&f.clock, "clock", "0s", "how far a host's clock is ahead (negative: behind), so that it sends too early; `A,B` for one each")
 	fl.DurationVar(&f.skew, "skew", 0, "let B send this much later than A (negative: earlier)")
 	fl.DurationVar(&f.sigma, "skew-sigma", 0, "standard deviation of a normal error of the skew")
 	fl.DurationVar(&f.bound, "skew-bound", 0, "half width of a uniform error of the skew, added to the normal one")
@@ -145,7 +149,7 @@ func wrapWords(words []string, width int, indent string) string {
 
 // parse turns the words into a configuration; every error is one of usage.
 func (f *simFlags) parse(cmd *cobra.Command) (*sim.Config, error) {
-	cfg := &sim.Config{Skew: f.skew, Jitter: f.jitter, Timeout: f.timeout, Trials: f.trials, Seed: f.seed, Workers: f.parallel, PacketTrial: f.trial}
+	cfg := &sim.Config{Skew: f.skew, Timeout: f.timeout, Trials: f.trials, Seed: f.seed, Workers: f.parallel, PacketTrial: f.trial}
 	cfg.SkewError.Sigma, cfg.SkewError.Bound = f.sigma, f.bound
 	changed := cmd.Flags().Changed
 	switch {
@@ -165,7 +169,7 @@ func (f *simFlags) parse(cmd *cobra.Command) (*sim.Config, error) {
 		return nil, err
 	}
 	if f.scenario != "" {
-		for _, name := range []string{"nat-a", "nat-b", "delay", "ip6", "subscribers", "cross-traffic"} {
+		for _, name := range []string{"nat-a", "nat-b", "delay", "jitter", "loss", "clock", "ip6", "subscribers", "cross-traffic"} {
 			if changed(name) {
 				return nil, fmt.Errorf("--%s and --scenario exclude each other: the file says it", name)
 			}
@@ -195,10 +199,14 @@ func (f *simFlags) words() (s lab.Scenario, err error) {
 	if err != nil {
 		return s, err
 	}
+	clocks, err := perSide("clock", f.clock, time.ParseDuration)
+	if err != nil {
+		return s, err
+	}
 	s = lab.Scenario{
-		A:    lab.Site{NAT: f.natA, Subscribers: hosts[0], CrossTraffic: rates[0]},
-		B:    lab.Site{NAT: f.natB, Subscribers: hosts[1], CrossTraffic: rates[1]},
-		Link: lab.Link{AB: &delays[0], BA: &delays[1]},
+		A:    lab.Site{NAT: f.natA, Subscribers: hosts[0], CrossTraffic: rates[0], Clock: clocks[0]},
+		B:    lab.Site{NAT: f.natB, Subscribers: hosts[1], CrossTraffic: rates[1], Clock: clocks[1]},
+		Link: lab.Link{AB: &delays[0], BA: &delays[1], Jitter: f.jitter, Loss: f.loss},
 	}
 	if f.ip6 {
 		s.Family = lab.IP6

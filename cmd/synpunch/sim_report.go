@@ -22,7 +22,7 @@ type simWitness struct {
 	packets [2][]capture.Packet
 	found   bool
 	flow    sim.Flow
-	skew    time.Duration
+	sent    [2]time.Duration
 }
 
 func (w *simWitness) packet(p sim.Packet) {
@@ -44,7 +44,7 @@ func (w *simWitness) packet(p sim.Packet) {
 
 func (w *simWitness) trial(t *sim.Trial) {
 	if t.N == w.n {
-		w.found, w.flow, w.skew = true, t.Flow, t.Skew
+		w.found, w.flow, w.sent = true, t.Flow, t.Sent
 	}
 }
 
@@ -85,11 +85,7 @@ func (w *simWitness) write(path, captured string, cfg *sim.Config) error {
 
 // report is the report of one side.
 func (w *simWitness) report(side int, e *sim.End, s *sim.Side) *punch.Report {
-	at := sim.Epoch
-	if side == 1 {
-		at = at.Add(w.skew)
-	}
-	plan := punch.Plan{Local: e.Local, Remote: e.Remote, At: at, Engine: punch.Engine(s.Engine), Strategy: punch.Strategy(s.Strategy), TTL: s.TTL}
+	plan := punch.Plan{Local: e.Local, Remote: e.Remote, At: sim.Epoch.Add(w.sent[side]), Engine: punch.Engine(s.Engine), Strategy: punch.Strategy(s.Strategy), TTL: s.TTL}
 	ev := punch.Evidence{Outcome: punch.Outcome(e.Outcome), Resends: e.Resends, Host: punch.Host{OS: "simulated", Version: version()}}
 	if s.Engine == sim.ConnectOld {
 		plan.Engine = punch.Connect

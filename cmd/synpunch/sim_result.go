@@ -46,6 +46,9 @@ type simScenario struct {
 	AccessANS     int64   `json:"access_a_ns"`
 	AccessBNS     int64   `json:"access_b_ns"`
 	JitterNS      int64   `json:"jitter_ns"`
+	Loss          float64 `json:"loss"`
+	ClockANS      int64   `json:"clock_a_ns"`
+	ClockBNS      int64   `json:"clock_b_ns"`
 	SkewSigmaNS   int64   `json:"skew_sigma_ns"`
 	SkewBoundNS   int64   `json:"skew_bound_ns"`
 	TimeoutNS     int64   `json:"timeout_ns"`
@@ -100,7 +103,8 @@ func newSimResult(cfg *sim.Config, r *sim.Result) *simResult {
 		Scenario: simScenario{
 			scenarioJSON: newSimScenario(cfg),
 			Name:         s.Name, EngineA: string(cfg.A.Engine), EngineB: string(cfg.B.Engine),
-			AccessANS: cfg.A.Access.Nanoseconds(), AccessBNS: cfg.B.Access.Nanoseconds(), JitterNS: cfg.Jitter.Nanoseconds(),
+			AccessANS: cfg.A.Access.Nanoseconds(), AccessBNS: cfg.B.Access.Nanoseconds(), JitterNS: s.Link.Jitter.Nanoseconds(),
+			Loss: s.Link.Loss, ClockANS: s.A.Clock.Nanoseconds(), ClockBNS: s.B.Clock.Nanoseconds(),
 			SkewSigmaNS: cfg.SkewError.Sigma.Nanoseconds(), SkewBoundNS: cfg.SkewError.Bound.Nanoseconds(),
 			TimeoutNS: cfg.Timeout.Nanoseconds(), Retries: cfg.A.Retries,
 			StrategyA: string(cfg.A.Strategy), StrategyB: string(cfg.B.Strategy), TTLA: int(cfg.A.TTL), TTLB: int(cfg.B.TTL),
@@ -234,7 +238,12 @@ func describeSim(cfg *sim.Config) string {
 			fmt.Fprintf(&b, format, d)
 		}
 	}
-	add("; jitter %v", cfg.Jitter)
+	add("; jitter %v", s.Link.Jitter)
+	if s.Link.Loss > 0 {
+		fmt.Fprintf(&b, "; loss %v", s.Link.Loss)
+	}
+	add("; clock of A %+v", s.A.Clock)
+	add("; clock of B %+v", s.B.Clock)
 	add("; skew %v", cfg.Skew)
 	add("; sigma of the skew %v", cfg.SkewError.Sigma)
 	add("; bound of the skew %v", cfg.SkewError.Bound)

@@ -22,6 +22,8 @@ const (
 	DefaultTimeout = 10 * time.Second
 	// MaxTime bounds each time of a Config.
 	MaxTime = time.Hour
+	// maxPlan bounds the times of a Plan.
+	maxPlan = time.Minute
 	// MaxPorts is the largest Side.RemotePorts, that of a live attempt.
 	MaxPorts = 64
 	// MaxObservations is the largest Side.Observations.
@@ -38,13 +40,13 @@ type Config struct {
 	Scenario lab.Scenario
 	A, B     Side
 
-	// Skew is how much later than A's instant B's is; negative: earlier.
+	// Skew is how much later than A's instant B's is, each by its own clock (lab.Site.Clock);
+	// negative: earlier. With Plan it is added to what the peers aim at.
 	Skew time.Duration
 	// SkewError is added to Skew, drawn for each trial.
 	SkewError timing.Uncertainty
-	// Jitter is how much longer than the link's delay a packet takes at most,
-	// drawn uniformly for each packet. Packets do not overtake each other.
-	Jitter time.Duration
+	// Plan lets the peers choose their instants by timing.Appointment. nil: A's is Epoch.
+	Plan *Plan
 
 	Timeout time.Duration // of an attempt, from its side's instant; 0: DefaultTimeout
 	Trials  int           // 0: DefaultTrials
@@ -67,6 +69,11 @@ type Side struct {
 	TTL      uint8         // Cross: of our SYNs, 0: 64; Prime: of the priming SYN, 0: PrimeTTL
 	Retries  int           // SYNs sent because of an RST or ICMP error; 0: as live (repair and park 64, connect none); negative: none
 	Access   time.Duration // from the host to its NAT, each way
+
+	// Late is how much later than its instant the host sends, and SendError what comes on
+	// top of it, either way, drawn for each trial.
+	Late      time.Duration
+	SendError timing.Uncertainty
 
 	// Observations is how often a third party sees the host's public endpoint
 	// before the attempt, for the peer to aim at: each time a SYN to another
@@ -102,12 +109,31 @@ func (c *Config) check() []error {
 		d    time.Duration
 		neg  bool
 	}{{"skew", c.Skew, true}, {"sigma of the skew", c.SkewError.Sigma, false}, {"bound of the skew", c.SkewError.Bound, false},
-		{"jitter", c.Jitter, false}, {"timeout", c.Timeout, false}, {"access of A", c.A.Access, false}, {"access of B", c.B.Access, false}} {
+		{"timeout", c.Timeout, false}, {"access of A", c.A.Access, false}, {"access of B", c.B.Access, false},
+		{"lateness of A", c.A.Late, false}, {"lateness of B", c.B.Late, false},
+		{"sigma of A's sending", c.A.SendError.Sigma, false}, {"sigma of B's sending", c.B.SendError.Sigma, false},
+		{"bound of A's sending", c.A.SendError.Bound, false}, {"bound of B's sending", c.B.SendError.Bound, false}} {
 		switch {
 		case d.d < 0 && !d.neg:
 			fail("%s: %v is negative", d.name, d.d)
 		case d.d > MaxTime || d.d < -MaxTime:
 			fail("%s: %v is longer than %v", d.name, d.d, MaxTime)
+		}
+	}
+	if s := c.Skew.Abs() + max(c.Scenario.A.Clock.Abs(), c.Scenario.B.Clock.Abs()); s > MaxTime {
+		fail("skew and clock: %v together are longer than %v", s, MaxTime)
+	}
+	if p := c.Plan; p != nil {
+		if c.SkewError != (timing.Uncertainty{}) {
+			fail("error of the skew: peers that plan have errors of clock and of sending instead")
+		}
+		for _, d := range []struct {
+			name string
+			d    time.Duration
+		}{{"clock error", p.ClockError}, {"exchange", p.Exchange}} {
+			if d.d < 0 || d.d > maxPlan {
+				fail("%s: %v is not between 0 and %v", d.name, d.d, maxPlan)
+			}
 		}
 	}
 	for _, n := range []struct {

@@ -47,18 +47,25 @@ func (l *way) reset() {
 // travel puts a packet that has left a provider on its way to the other.
 func (w *world) travel(l *way, data []byte, from uint16, syn int32) {
 	at := w.now + int64(l.delay)
-	if j := w.set.Jitter; j > 0 {
+	link := &w.set.Scenario.Link
+	if j := link.Jitter; j > 0 {
 		at += w.rng.Int64N(int64(j))
 	}
 	at = max(at, l.last)
 	e := event{at: at, kind: fromLink, who: uint16(l.to), from: from, data: data, syn: syn}
+	var f lab.Fault
+	if isTCP(data) {
+		l.tcp++
+		f = l.faults[l.tcp]
+	}
+	if f.Action == "" && link.Loss > 0 && w.rng.Float64() < link.Loss {
+		return
+	}
 	if !isTCP(data) {
 		l.last = at
 		w.post(e)
 		return
 	}
-	l.tcp++
-	f := l.faults[l.tcp]
 	switch f.Action {
 	case lab.Lose:
 		return

@@ -70,7 +70,7 @@ type Result struct {
 
 	A, B EndResult
 
-	Established Quantiles // of connected flows: when the later end was established, after A's instant
+	Established Quantiles // of connected flows: when the later end was established, after Epoch
 	Margin      Quantiles // of flows in which both SYNs arrived; negative: missed by that much
 	Packets     int64     // that hosts sent, in all trials
 }

@@ -22,7 +22,8 @@ import (
 // busy is a configuration in which chance decides much.
 func busy() sim.Config {
 	cfg := sim.Config{Scenario: pair("linux-rst", "rst-happy"), Skew: 10 * ms, SkewError: timing.Uncertainty{Sigma: 10 * ms, Bound: 5 * ms},
-		Jitter: 4 * ms, Trials: 500, Seed: 7}
+		Trials: 500, Seed: 7}
+	cfg.Scenario.Link.Jitter, cfg.Scenario.Link.Loss = 4*ms, 0.05
 	cfg.A, cfg.B = sim.Side{Engine: sim.Connect, Access: ms}, sim.Side{Engine: sim.Connect, Retries: 1, Access: 2 * ms}
 	return cfg
 }
@@ -227,8 +228,13 @@ func TestProperties(t *testing.T) {
 		cfg := sim.Config{
 			Scenario: lab.Scenario{A: site("nat a"), B: site("nat b"), Link: lab.Link{AB: &ab, BA: &ba}},
 			A:        side("a"), B: side("b"),
-			Skew: d(200*ms, "skew") - 100*ms, Jitter: d(5*ms, "jitter"), Timeout: 2 * time.Second,
+			Skew: d(200*ms, "skew") - 100*ms, Timeout: 2 * time.Second,
 			Trials: 2, Seed: rapid.Uint64().Draw(t, "seed"), Workers: 1,
+		}
+		cfg.Scenario.Link.Jitter, cfg.Scenario.Link.Loss = d(5*ms, "jitter"), rapid.SampledFrom([]float64{0, 0, 0.1, 0.6}).Draw(t, "loss")
+		cfg.Scenario.A.Clock, cfg.A.Late, cfg.B.SendError.Sigma = d(50*ms, "clock")-25*ms, d(ms, "late"), d(ms, "sigma of sending")
+		if rapid.IntRange(0, 3).Draw(t, "plan") == 0 {
+			cfg.Plan = &sim.Plan{ClockError: d(50*ms, "clock error"), Exchange: d(20*ms, "exchange")}
 		}
 		used := map[int]bool{}
 		for range rapid.IntRange(0, 3).Draw(t, "faults") {
@@ -257,21 +263,21 @@ func TestProperties(t *testing.T) {
 		}
 		for n := range list {
 			for r := range list[n].Flows() {
-				flow(t, r, list[n].Skew, &cfg, min(ab, ba))
+				flow(t, r, list[n].Sent, &cfg, min(ab, ba))
 			}
 		}
 	})
 }
 
 // flow checks that what is said about a flow makes sense.
-func flow(t *rapid.T, r *sim.Flow, skew time.Duration, cfg *sim.Config, delay time.Duration) {
+func flow(t *rapid.T, r *sim.Flow, sent [2]time.Duration, cfg *sim.Config, delay time.Duration) {
 	for i, e := range []sim.End{r.A, r.B} {
-		instant := time.Duration(i) * skew // of this side
+		instant := sent[i]
 		if !slices.Contains(sim.Outcomes(), e.Outcome) || e.SYNs < 1 || e.Outcome == sim.Established && (e.Established < instant || e.Established > instant+cfg.Timeout+time.Second) {
 			t.Errorf("end %d: %+v", i, e)
 		}
 	}
-	if r.Outcome() == sim.Established && r.Established() < max(0, skew)+delay {
+	if r.Outcome() == sim.Established && r.Established() < max(sent[0], sent[1])+delay {
 		t.Errorf("faster than the link: %+v", r)
 	}
 	regime, ok := r.Regime()
@@ -303,7 +309,13 @@ func TestConfigErrors(t *testing.T) {
 		{func(c *sim.Config) { c.Scenario.B.NAT = "eim+" }, lab.ErrScenario, "b: nat: "},
 		{func(c *sim.Config) { c.Trials = -1 }, sim.ErrConfig, "-1 trials"},
 		{func(c *sim.Config) { c.Workers = -1 }, sim.ErrConfig, "-1 workers"},
-		{func(c *sim.Config) { c.Jitter = -1 }, sim.ErrConfig, "jitter: -1ns is negative"},
+		{func(c *sim.Config) { c.Scenario.Link.Jitter = -1 }, lab.ErrScenario, "link.jitter: a jitter of -1ns is negative"},
+		{func(c *sim.Config) { c.A.Late = -1 }, sim.ErrConfig, "lateness of A: -1ns is negative"},
+		{func(c *sim.Config) { c.B.SendError.Bound = -1 }, sim.ErrConfig, "bound of B's sending: -1ns is negative"},
+		{func(c *sim.Config) { c.Skew, c.Scenario.A.Clock = 31*time.Minute, -30*time.Minute }, sim.ErrConfig, "skew and clock: 1h1m0s together"},
+		{func(c *sim.Config) { c.Plan = &sim.Plan{Exchange: 2 * time.Minute} }, sim.ErrConfig, "exchange: 2m0s is not between"},
+		{func(c *sim.Config) { c.Plan = &sim.Plan{ClockError: -1} }, sim.ErrConfig, "clock error: -1ns is not between"},
+		{func(c *sim.Config) { c.Plan, c.SkewError.Bound = &sim.Plan{}, 1 }, sim.ErrConfig, "error of the skew: peers that plan"},
 		{func(c *sim.Config) { c.Skew = -2 * time.Hour }, sim.ErrConfig, "longer than 1h"},
 	} {
 		cfg := sim.Config{Trials: 1}

@@ -23,10 +23,16 @@ const (
 // Outcomes lists the outcomes.
 func Outcomes() []Outcome { return []Outcome{Established, Refused, Unreachable, Timeout} }
 
-// Trial is what one trial gave. All times are virtual; A's instant is Epoch.
+// Trial is what one trial gave. All times are virtual. The agreed instant, A's by a clock
+// that is right, is Epoch; with Config.Plan the SYNs are to pass their NATs around it.
 type Trial struct {
-	N    int           // its number, from 0
-	Skew time.Duration // B's instant minus A's, SkewError included
+	N    int              // its number, from 0
+	Sent [2]time.Duration // when A and B sent, after Epoch: with what is wrong with clocks and timers
+	Skew time.Duration    // of these: B's minus A's
+	// With Config.Plan: what the peers knew, and the probability that they would give for the
+	// crossing of their SYNs.
+	Planned     timing.Appointment
+	Probability float64
 	Flow
 	// Others are the flows besides the first, where a site has several subscribers: the
 	// second of A's with the second of B's, and so on, all at once. The site that has
@@ -49,7 +55,7 @@ type Flow struct {
 type End struct {
 	Outcome       Outcome
 	Simultaneous  bool           // the peer's bare SYN came while ours was out
-	Established   time.Duration  // after A's instant; only if Outcome is Established
+	Established   time.Duration  // after Epoch; only if Outcome is Established
 	Local, Remote netip.AddrPort // the flow as the host sees it; Remote is what it settled on
 	SYNs          int            // sent, every copy counted
 	Retransmitted int            // times the retransmission timer went off
@@ -69,8 +75,8 @@ func (f *Flow) Outcome() Outcome {
 // Simultaneous reports whether both ends saw a simultaneous open.
 func (f *Flow) Simultaneous() bool { return f.A.Simultaneous && f.B.Simultaneous }
 
-// Established is when the later of the two ends was established, after A's
-// instant. It is meaningful only if the Outcome is Established.
+// Established is when the later of the two ends was established, after
+// Epoch. It is meaningful only if the Outcome is Established.
 func (f *Flow) Established() time.Duration { return max(f.A.Established, f.B.Established) }
 
 // Regime says which SYN was early, by what was seen at the NATs. It is false
@@ -97,7 +103,7 @@ func (t *Trial) Flows() iter.Seq[*Flow] {
 	}
 }
 
-// Epoch is the instant of A in virtual time.
+// Epoch is the agreed instant in virtual time.
 var Epoch = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 // Lane is where a packet was seen.

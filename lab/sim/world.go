@@ -80,12 +80,10 @@ func (w *world) post(e event) {
 // trial runs trial number n.
 func (w *world) trial(n int, t *Trial) error {
 	w.reset(n)
-	skew := w.set.Skew
-	if u := w.set.SkewError; u.Sigma > 0 || u.Bound > 0 {
-		skew += time.Duration(w.rng.NormFloat64()*float64(u.Sigma) + (2*w.rng.Float64()-1)*float64(u.Bound))
-	}
-	instants := [2]int64{0, int64(skew)}
-	w.observe(min(0, int64(skew)) - int64(askLead))
+	others := t.Others[:0]
+	*t = Trial{N: n}
+	instants := w.instants(t)
+	w.observe(min(instants[0], instants[1]) - int64(askLead))
 	for i := range w.hosts {
 		if err := w.prepare(&w.hosts[i], instants); err != nil {
 			return err
@@ -99,8 +97,7 @@ func (w *world) trial(n int, t *Trial) error {
 		w.now = e.at
 		w.happen(&e)
 	}
-	others := t.Others[:0]
-	*t = Trial{N: n, Skew: skew, Flow: w.flow(0), Packets: w.packets}
+	t.Flow, t.Packets = w.flow(0), w.packets
 	for f := 1; f < w.set.flows; f++ {
 		others = append(others, w.flow(f))
 	}
