@@ -68,11 +68,15 @@ func newScale(a Axis, e extent, count int, round bool) *scale {
 		s.lo, s.hi, round = a.Min, a.Max, false
 	case a.Unit == Percent && !a.Log:
 		s.lo, s.hi, round = 0, 1, false
+		if e.any { // points at the ends stand clear of the frame
+			s.lo, s.hi = -0.025, 1.025
+		}
 	case !e.any:
 		s.lo, s.hi = 0, 1
 		if a.Log {
 			s.lo = 0.1
 		}
+		return s
 	default:
 		s.lo, s.hi = e.lo, e.hi
 		if !round || s.lo == s.hi {
@@ -215,15 +219,15 @@ func (a *Axis) write(v float64) string {
 	switch a.Unit {
 	case Duration:
 		u := unitOf(v)
-		return short(v/u.of) + " " + u.name
+		return short(v/u.of, 3) + " " + u.name
 	case Percent:
-		return short(100*v) + " %"
+		return short(100*v, 3) + " %"
 	}
-	return short(v)
+	return short(v, 4)
 }
 
-// short is a number with up to four significant digits.
-func short(v float64) string {
+// short is a number with up to so many significant digits behind the point.
+func short(v float64, digits int) string {
 	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
 		return strings.Replace(strconv.FormatFloat(v, 'g', -1, 64), "-", "−", 1)
 	}
@@ -234,11 +238,11 @@ func short(v float64) string {
 	case size >= 6:
 		for _, u := range []unit{{" T", 1e12}, {" G", 1e9}, {" M", 1e6}} {
 			if math.Abs(v) >= u.of {
-				return short(v/u.of) + u.name
+				return short(v/u.of, digits) + u.name
 			}
 		}
 	}
-	text := decimal(v, max(0, 3-int(size)))
+	text := decimal(v, max(0, digits-1-int(size)))
 	if strings.Contains(text, ".") {
 		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
 	}

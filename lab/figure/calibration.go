@@ -1,24 +1,26 @@
 package figure
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 func (c *Calibration) sketch() *sketch {
 	f := newFrame(c.Title, c.Notes, c.Width, 520)
 	share := func(title string) Axis { return Axis{Title: title, Unit: Percent} }
-	f.x = newScale(share(cmp.Or(c.Stated, "stated")), extent{}, ticksFor(f.w, 82), false)
-	f.y = newScale(share(cmp.Or(c.Observed, "observed")), extent{}, ticksFor(f.w, 82), false)
+	f.x = newScale(share(cmp.Or(c.Stated, "stated")), extent{any: true}, ticksFor(f.w, 60), false)
+	f.y = newScale(share(cmp.Or(c.Observed, "observed")), extent{any: true}, ticksFor(f.w, 60), false)
 	f.keysOf(c.Series)
 	f.head()
 	f.sides()
 	f.area(f.right-f.left, false)
-	f.group("diagonal", func() { f.dashed(f.left, f.bottom, f.right, f.top, 1, faint, 5, 3) })
-	empty := true
+	if slices.ContainsFunc(c.Series, func(s Series) bool { return len(s.Points) > 0 }) {
+		f.group("diagonal", func() { f.dashed(f.x.in(0), f.y.in(0), f.x.in(1), f.y.in(1), 1, faint, 5, 3) })
+	} else {
+		f.nothing()
+	}
 	for i := range c.Series {
 		f.series(&c.Series[i], i)
-		empty = empty && len(c.Series[i].Points) == 0
-	}
-	if empty {
-		f.nothing()
 	}
 	f.axisY()
 	f.axisX()

@@ -5,11 +5,11 @@ import (
 	"slices"
 )
 
-// Markers are drawn up to so many points of a series, hints up to so many: chosen by
-// us, so that neither hides the line or swells the file.
+// Markers of a line are at least so far apart, and up to so many bars and dots have
+// hints: chosen by us, so that neither hides the line or swells the file.
 const (
-	mostMarkers = 90
-	mostHints   = 200
+	markerGap = 8
+	mostHints = 200
 )
 
 func (c *Chart) sketch() *sketch {
@@ -34,7 +34,7 @@ func (c *Chart) sketch() *sketch {
 	if f.w < 500 {
 		high = f.w * 0.68
 	}
-	f.x = newScale(c.X, ex, ticksFor(f.w, 82), false)
+	f.x = newScale(c.X, ex, ticksFor(f.w, 60), false)
 	f.y = newScale(c.Y, ey, ticksFor(high, 52), true)
 	f.keysOf(c.Series)
 	f.head()
@@ -104,6 +104,10 @@ func (f *frame) series(s *Series, i int) {
 	for _, r := range runs {
 		n += len(r)
 	}
+	every := 1
+	if s.Style != Dots {
+		every = max(1, int(math.Ceil(markerGap*float64(n)/(f.right-f.left))))
+	}
 	f.group("series "+s.Name, func() {
 		for _, r := range runs {
 			f.band(s, r, l)
@@ -118,13 +122,12 @@ func (f *frame) series(s *Series, i int) {
 			return
 		}
 		for _, r := range runs {
-			for _, p := range r {
-				// A lone point has no line that would show it.
-				if n > mostMarkers && s.Style != Dots && len(r) > 1 || !f.x.shows(p.X) || !f.y.shows(p.Y) {
+			for k, p := range r {
+				if k%every != 0 || !f.x.shows(p.X) || !f.y.shows(p.Y) {
 					continue
 				}
 				hint := ""
-				if n <= mostHints {
+				if n/every <= mostHints {
 					hint = f.hint(s, p)
 				}
 				f.mark(l, f.x.in(p.X), f.y.in(p.Y), hint)

@@ -146,8 +146,7 @@ func cmpFloat(a, b float64) int {
 	return 0
 }
 
-// plot makes room for the data, high points high, and draws what lies below the data:
-// ranges, grid, names above and beside. Panels, if more than one, share the x axis.
+// sides makes room for what stands beside the data.
 func (f *frame) sides() {
 	f.left = edge + 8
 	for _, t := range f.y.ticks {
@@ -170,7 +169,7 @@ func (f *frame) sides() {
 }
 
 // area opens the place of the data, high points high, below the names of ranges and
-// marks.
+// marks, and draws what lies behind the data.
 func (f *frame) area(high float64, named bool) {
 	if t := f.y.title(); t != "" {
 		for _, l := range wrap(t, f.w-2*edge, wordSize, true) {
@@ -190,12 +189,15 @@ func (f *frame) area(high float64, named bool) {
 	f.y.from, f.y.to = f.bottom, f.top
 	f.shadeRanges()
 	f.gridLines()
+	base := func(l label) float64 { return f.y0 + (float64(rows-1-l.row)+0.8)*smallSize*leading }
 	for _, l := range list {
-		y := f.y0 + (float64(rows-1-l.row)+0.8)*smallSize*leading
-		f.write(l.text, (l.from+l.to)/2, y, typo{size: smallSize, align: atCentre, with: faint})
 		if l.row > 0 {
-			f.line(l.at, y+3, l.at, f.top, 0.5, rule)
+			f.line(l.at, base(l)+3, l.at, f.top, 0.5, rule)
 		}
+	}
+	for _, l := range list {
+		f.fill(l.from, base(l)-smallSize*0.85, l.to-l.from, smallSize*1.1, ground)
+		f.write(l.text, (l.from+l.to)/2, base(l), typo{size: smallSize, align: atCentre, with: faint})
 	}
 	f.y0 = f.bottom
 }

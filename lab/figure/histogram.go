@@ -25,7 +25,7 @@ func (h *Histogram) sketch() *sketch {
 		slices.Sort(sets[i])
 		ex.add(&h.X, sets[i]...)
 	}
-	f.x = newScale(h.X, ex, ticksFor(f.w, 82), false)
+	f.x = newScale(h.X, ex, ticksFor(f.w, 60), false)
 	bins := h.bins(f.x, sets)
 	counts := make([][]int, len(sets))
 	most := 1
@@ -40,7 +40,7 @@ func (h *Histogram) sketch() *sketch {
 	if f.w < 500 {
 		high *= 1.5
 	}
-	f.y = newScale(Axis{Title: "how many", Max: float64(most) * 1.04}, extent{}, ticksFor(high, 44), false)
+	f.y = newScale(Axis{Title: "how many", Max: float64(most) * 1.04}, extent{}, ticksFor(high, 30), false)
 	f.wholeTicks()
 	f.head()
 	f.sides()

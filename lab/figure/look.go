@@ -40,7 +40,10 @@ func lookOf(want, i int) look {
 
 // mark draws a marker.
 func (s *sketch) mark(l look, x, y float64, hint string) {
-	const r = 3.4
+	r := 3.2
+	if l.marker == disc { // it shows behind one that lies on it
+		r = 3.9
+	}
 	with, under := l.with, ground
 	poly := func(pts ...point) {
 		s.add(shape{paths: [][]point{pts}, closed: true, fill: &with, hint: hint, at: point{x, y}})
@@ -89,30 +92,51 @@ func toneOf(want, i int) tone {
 	return tones[i%len(tones)]
 }
 
-// tint fills boxes with a tone.
+// tint fills boxes with a tone. Without hints they are one shape.
 func (s *sketch) tint(t tone, hints []string, boxes ...[4]float64) {
-	var lines [][]point
 	with := t.with
+	whole := shape{closed: true, fill: &with}
 	for i, b := range boxes {
-		hint := ""
-		if i < len(hints) {
-			hint = hints[i]
-		}
-		s.add(shape{paths: [][]point{box(b[0], b[1], b[2], b[3])}, closed: true, fill: &with, hint: hint})
-		if t.gap > 0 && b[2] > 0.4 {
-			lines = append(lines, hatch(b[0], b[1], b[2], b[3], t.gap, t.up)...)
-		}
-		if t.gap > 0 && t.both {
-			lines = append(lines, hatch(b[0], b[1], b[2], b[3], t.gap, !t.up)...)
+		p := box(b[0], b[1], b[2], b[3])
+		if hints == nil {
+			whole.paths = append(whole.paths, p)
+		} else {
+			s.add(shape{paths: [][]point{p}, closed: true, fill: &with, hint: hints[i]})
 		}
 	}
-	if len(lines) > 0 {
-		over := t.hatch
-		s.add(shape{paths: lines, stroke: &over, width: 0.9})
+	if hints == nil {
+		s.add(whole)
 	}
+	if t.gap == 0 {
+		return
+	}
+	lines := hatching(boxes, t.gap, t.up)
+	if t.both {
+		lines = append(lines, hatching(boxes, t.gap, !t.up)...)
+	}
+	over := t.hatch
+	s.add(shape{paths: lines, stroke: &over, width: 0.9})
 }
 
-func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+// hatching is the lines of boxes from left to right. What touches is one line.
+func hatching(boxes [][4]float64, gap float64, up bool) [][]point {
+	var lines [][]point
+	last := map[int]int{} // number of the line -> its latest piece
+	for _, b := range boxes {
+		for _, h := range hatch(b[0], b[1], b[2], b[3], gap, up) {
+			i, ok := last[h.n]
+			if ok && near(lines[i][1], h.from) {
+				lines[i][1] = h.to
+				continue
+			}
+			last[h.n] = len(lines)
+			lines = append(lines, []point{h.from, h.to})
+		}
+	}
+	return lines
+}
+
+func near(a, b point) bool { return math.Abs(a.x-b.x) < 0.01 && math.Abs(a.y-b.y) < 0.01 }
 
 // shades draws what the shades of cells mean, with the text at the right.
 func (s *sketch) shades(text string, x, y, size float64) {
@@ -125,3 +149,5 @@ func (s *sketch) shades(text string, x, y, size float64) {
 	}
 	s.middle(text, x+scaleWidth+3*gap, y+scaleHigh/2, typo{size: size, with: ink})
 }
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

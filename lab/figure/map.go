@@ -3,6 +3,7 @@ package figure
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 func (m *Map) sketch() *sketch {
@@ -12,23 +13,30 @@ func (m *Map) sketch() *sketch {
 		columns, rows = nil, nil
 	}
 	f.x, f.y = edges(m.X, columns), edges(m.Y, rows)
-	f.x.ticksAgain(ticksFor(f.w, 82))
+	f.x.ticksAgain(ticksFor(f.w, 60))
 	high := f.w * 0.62
 	if f.w < 500 {
 		high = f.w * 0.8
 	}
 	f.y.ticksAgain(ticksFor(high, 44))
-	f.keysOf(m.Edges)
+	drawn := slices.Clone(m.Edges)
+	for i := range drawn {
+		drawn[i].Style = Outline
+	}
+	f.keysOf(drawn)
 	f.head()
 	f.sides()
 	f.area(high, false)
 	if columns == nil || rows == nil {
 		f.nothing()
 	} else {
-		m.cells(f, columns, rows)
+		m.cells(f, columns, rows, m.cell)
 	}
-	for i := range m.Edges {
-		m.edge(f, i)
+	for i := range drawn {
+		f.edge(&drawn[i], i)
+	}
+	if columns != nil && rows != nil {
+		m.cells(f, columns, rows, m.number)
 	}
 	f.axisY()
 	f.axisX()
@@ -67,7 +75,8 @@ func (s *scale) ticksAgain(count int) {
 	}
 }
 
-func (m *Map) cells(f *frame, columns, rows []float64) {
+// cells calls fn with each cell, and where it is.
+func (m *Map) cells(f *frame, columns, rows []float64, fn func(f *frame, i, j int, share float64, at [4]float64)) {
 	f.group("cells", func() {
 		for i := range m.Rows {
 			for j := range m.At {
@@ -78,35 +87,48 @@ func (m *Map) cells(f *frame, columns, rows []float64) {
 				x, right := f.x.clamp(columns[j]), f.x.clamp(columns[j+1])
 				bottom, y := f.y.clamp(rows[i]), f.y.clamp(rows[i+1])
 				if right > x && bottom > y {
-					m.cell(f, i, j, share, x, y, right-x, bottom-y)
+					fn(f, i, j, share, [4]float64{x, y, right - x, bottom - y})
 				}
 			}
 		}
 	})
 }
 
-func (m *Map) cell(f *frame, i, j int, share, x, y, w, h float64) {
+func (m *Map) cell(f *frame, i, j int, share float64, at [4]float64) {
+	x, y, w, h := at[0], at[1], at[2], at[3]
 	if math.IsNaN(share) {
-		f.add(shape{paths: hatch(x, y, w, h, 6, true), stroke: &rule, width: 0.5})
+		f.add(shape{paths: hatching([][4]float64{at}, 6, true), stroke: &rule, width: 0.5})
 		return
 	}
 	with := shade(share)
 	hint := fmt.Sprintf("%s, %s: %s", m.X.write(m.At[j]), m.Y.write(m.Rows[i]), (&Axis{Unit: Percent}).write(share))
 	// The stroke closes the seam that a screen shows between neighbours.
 	f.add(shape{paths: [][]point{box(x, y, w, h)}, closed: true, fill: &with, stroke: &with, width: 0.4, hint: hint})
-	if text := decimal(100*share, 0); w > width(text, smallSize)+8 && h > smallSize+6 {
-		f.middle(text, x+w/2, y+h/2, typo{size: smallSize, align: atCentre, with: contrast(share)})
+}
+
+// number writes a cell's share in per cent, where there is room. An edge that runs
+// through the cell is broken there.
+func (m *Map) number(f *frame, _, _ int, share float64, at [4]float64) {
+	if math.IsNaN(share) {
+		return
 	}
+	text := decimal(100*share, 0)
+	wide, x, y := width(text, smallSize)+4, at[0]+at[2]/2, at[1]+at[3]/2
+	if at[2] < wide+4 || at[3] < smallSize+6 {
+		return
+	}
+	if len(m.Edges) > 0 {
+		f.fill(x-wide/2, y-smallSize*0.55, wide, smallSize*1.1, shade(share))
+	}
+	f.middle(text, x, y, typo{size: smallSize, align: atCentre, with: contrast(share)})
 }
 
 // edge draws a line over the cells, with a rim so that it stands out on every shade.
-func (m *Map) edge(f *frame, i int) {
-	s := m.Edges[i]
-	s.Style = Outline
+func (f *frame) edge(s *Series, i int) {
 	l := lookOf(s.Look, i)
 	f.group("edge "+s.Name, func() {
-		for _, r := range f.runs(&s) {
-			line := f.clip(f.joined(&s, r, func(p Point) float64 { return p.Y }))
+		for _, r := range f.runs(s) {
+			line := f.clip(f.joined(s, r, func(p Point) float64 { return p.Y }))
 			rim, with := paint{rgb: 0xffffff}, paint{rgb: l.with.rgb}
 			f.add(shape{paths: line, stroke: &rim, width: 4.5})
 			f.add(shape{paths: line, stroke: &with, width: 2, dash: l.dash})

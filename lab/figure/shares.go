@@ -19,11 +19,14 @@ func (s *Shares) sketch() *sketch {
 	var ex extent
 	ex.add(&s.X, from...)
 	ex.add(&s.X, to...)
+	if len(order) == 1 && !s.X.Log { // a bar that leaves room is seen to be one
+		ex.add(&s.X, 2*from[0]-to[0], 2*to[0]-from[0])
+	}
 	high := f.w * 0.42
 	if f.w < 500 {
 		high = f.w * 0.62
 	}
-	f.x = newScale(s.X, ex, ticksFor(f.w, 82), false)
+	f.x = newScale(s.X, ex, ticksFor(f.w, 60), false)
 	f.y = newScale(Axis{Title: "share of " + cmp.Or(s.Whole, "trials"), Unit: Percent}, extent{}, 5, false)
 	for i, p := range s.Parts {
 		t := toneOf(p.Look, i)

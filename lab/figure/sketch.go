@@ -109,32 +109,34 @@ type typo struct {
 
 func box(x, y, w, h float64) []point { return []point{{x, y}, {x + w, y}, {x + w, y + h}, {x, y + h}} }
 
-// hatch is lines at 45 degrees in a box, gap points apart; up or down to the right.
-// Lines of neighbouring boxes meet.
-func hatch(x, y, w, h, gap float64, up bool) [][]point {
-	var lines [][]point
-	at := func(c float64) { // the line x + y = c, or x - y = c
-		var from, to float64
+// piece is a part of line n of a hatching.
+type piece struct {
+	n        int
+	from, to point
+}
+
+// hatch is lines at 45 degrees in a box, gap points apart along the axes; up or down
+// to the right. Lines of neighbouring boxes meet.
+func hatch(x, y, w, h, gap float64, up bool) []piece {
+	var list []piece
+	lo, hi := x-y-h, x+w-y // of x - y along the lines
+	if up {
+		lo, hi = x+y, x+w+y+h // of x + y
+	}
+	for n := int(math.Ceil(lo / gap)); float64(n)*gap < hi; n++ {
+		c := float64(n) * gap
+		from, to := max(x, c+y), min(x+w, c+y+h)
 		if up {
 			from, to = max(x, c-y-h), min(x+w, c-y)
-		} else {
-			from, to = max(x, c+y), min(x+w, c+y+h)
 		}
-		if to-from < 0.05 {
-			return
+		if to <= from {
+			continue
 		}
 		if up {
-			lines = append(lines, []point{{from, c - from}, {to, c - to}})
+			list = append(list, piece{n, point{from, c - from}, point{to, c - to}})
 		} else {
-			lines = append(lines, []point{{from, from - c}, {to, to - c}})
+			list = append(list, piece{n, point{from, from - c}, point{to, to - c}})
 		}
 	}
-	lo, hi := x-y-h, x+w-y
-	if up {
-		lo, hi = x+y, x+w+y+h
-	}
-	for c := math.Ceil(lo/gap) * gap; c < hi; c += gap {
-		at(c)
-	}
-	return lines
+	return list
 }
