@@ -109,4 +109,6 @@ type Timeline struct {
 	order int64 // number of its first packet
 	whole bool  // every packet is an event
 	begun bool  // every packet of the opening is
+
+	toA, toB time.Duration // Ladder.ToA, Ladder.ToB
 }

@@ -401,7 +401,7 @@ func TestTimelineFields(t *testing.T) {
 		Established: true, EstablishedAt: 25 * ms, RoundTrip: 20*ms + 1, // an answer in the same instant counts as 1 ns
 		A:             Side{ISN: 100, ISNKnown: true, Local: true, Packets: 4, SYNs: 1, FIN: true, MSS: 1460, WScale: &seven, SACK: true, Timestamps: true, Sent: 100, Acked: 100},
 		B:             Side{ISN: 300, ISNKnown: true, Packets: 4, SYNACKs: 1, FIN: true, MSS: 1400, WScale: &ten, SACK: true, Timestamps: true, Sent: 50, Acked: 50},
-		WindowScaling: true, SACK: true, Timestamps: true, Closed: ClosedFIN, whole: true, begun: true,
+		WindowScaling: true, SACK: true, Timestamps: true, Closed: ClosedFIN, whole: true, begun: true, toB: 10 * ms,
 	}
 	got := *tl
 	events := got.Events

@@ -40,6 +40,10 @@ type Ladder struct {
 	Reference time.Time
 	// Omitted is the number of packets after the last event.
 	Omitted int
+	// ToA and ToB are for events of one capture point: how long a packet takes
+	// from there to each end, reckoned as half of the way there and back. WriteSVG
+	// then draws arrows at a slant. Both 0 = not known.
+	ToA, ToB time.Duration
 }
 
 // LadderConfig sets how a ladder looks. Nil works.
@@ -116,7 +120,7 @@ func verdictLine(v Verdict, detail string) string {
 func (tl *Timeline) Ladder() *Ladder {
 	l := &Ladder{
 		Lanes: []string{EndA, EndB}, Events: tl.Events, Crossing: tl.Crossing,
-		Reference: tl.Reference, Omitted: tl.Omitted,
+		Reference: tl.Reference, Omitted: tl.Omitted, ToA: tl.toA, ToB: tl.toB,
 	}
 	switch {
 	case tl.A.Local:

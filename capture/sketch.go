@@ -46,6 +46,7 @@ type sketch struct {
 	point   bool // one capture point somewhere: events name no lane
 	// Options that each end was shown to offer: its next packet need not repeat them.
 	offered map[string]string
+	hops    map[[2]int]time.Duration // shortest from lane to lane, for pictures
 }
 
 func (l *Ladder) draw(p *page, c LadderConfig) {

@@ -432,6 +432,7 @@ func (tl *Timeline) judge(f *flow, a int8, end time.Time) {
 	if sa.rtt > 0 && sb.rtt > 0 {
 		tl.RoundTrip = sa.rtt + sb.rtt
 	}
+	tl.reckonWays(f, a)
 	if tl.OneWay {
 		tl.A.Missed, tl.B.Missed = 0, 0
 	}
@@ -498,6 +499,24 @@ func (tl *Timeline) judge(f *flow, a int8, end time.Time) {
 		say("after %s", f.answer.count())
 	}
 	tl.Detail = strings.Join(parts, "; ")
+}
+
+// reckonWays works out how far the ends are from the capture point: half of the
+// way there and back.
+func (tl *Timeline) reckonWays(f *flow, a int8) {
+	back := [2]time.Duration{f.side[1].rtt, f.side[0].rtt} // to each end and back
+	if n := f.answer; n.verdict == Refused && back[n.end] == 0 {
+		back[n.end] = n.after
+	}
+	tl.toA, tl.toB = (back[a]+1)/2, (back[1-a]+1)/2 // at once is 1 ns, not unknown
+	switch {
+	case tl.A.Local:
+		tl.toA = 0
+	case tl.B.Local:
+		tl.toB = 0
+	case tl.toA == 0 || tl.toB == 0:
+		tl.toA, tl.toB = 0, 0 // the point is somewhere between: not known is not 0
+	}
 }
 
 func (tl *Timeline) sayTimeout(say func(string, ...any), f *flow, open, answered string, waited time.Duration) {
