@@ -17,6 +17,7 @@ var arrows = map[string][]string{
 	"handoff":         {"rawtcp"},
 	"nat":             {"rawtcp"},
 	"nat/predict":     {"rawtcp"},
+	"nat/odds":        {"nat", "nat/predict", "rawtcp"}, // odds are of behaviours; the words for whole scenarios are the command's to read
 	"nat/discover":    {"rawtcp", "capture", "handoff", "nat", "rendezvous"},
 	"rendezvous":      {"timing"},
 	"punch":           {"rawtcp", "timing", "capture", "handoff", "nat/predict"},

@@ -1,7 +1,5 @@
 package odds
 
-import "math"
-
 // window is when two SYNs that aim at each other meet: B's leaves its NAT no less
 // than early before and no more than late after A's, in seconds.
 type window struct{ early, late float64 }
@@ -45,10 +43,13 @@ func meet(a, b spell, w window, t float64) float64 {
 // below is the area of the points (x, y) with x in [x0, x0+dx], y in [y0, y0+dy] and
 // y - x < c.
 func below(x0, dx, y0, dy, c float64) float64 {
-	if math.IsInf(c, 1) {
-		return dx * dy
-	}
 	u := x0 + c - y0
+	switch {
+	case u >= dy:
+		return dx * dy
+	case u+dx <= 0:
+		return 0
+	}
 	return ramp(u+dx, dy) - ramp(u, dy)
 }
 
