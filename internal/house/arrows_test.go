@@ -11,23 +11,25 @@ import (
 // internal/ (see internalArrow). Test files may import more. A package that is
 // not in the table may not exist: add its row, and the reason, first.
 var arrows = map[string][]string{
-	"rawtcp":          {},
-	"timing":          {},
-	"capture":         {"rawtcp"},
-	"handoff":         {"rawtcp"},
-	"nat":             {"rawtcp"},
-	"nat/predict":     {"rawtcp"},
-	"nat/odds":        {"nat", "nat/predict", "rawtcp"}, // odds are of behaviours; the words for whole scenarios are the command's to read
-	"nat/discover":    {"rawtcp", "capture", "handoff", "nat", "rendezvous"},
-	"rendezvous":      {"timing"},
-	"punch":           {"rawtcp", "timing", "capture", "handoff", "nat/predict"},
-	"lab":             {"nat", "timing"},
-	"lab/sim":         {"lab", "rawtcp", "nat", "nat/predict", "timing"},           // a simulated peer predicts as a live one does
-	"lab/live":        {"lab", "nat", "nat/predict", "punch", "rawtcp", "capture"}, // the link process reads and stamps packets itself; a trial aims where a peer would
-	"lab/matrix":      {"lab", "lab/sim", "lab/live", "nat", "punch"},              // it asks both worlds the same question; punch names the engines
-	"lab/figure":      {},
-	"lab/sweep":       {"lab", "lab/sim", "lab/live", "nat", "punch", "capture", "timing", "rawtcp"}, // as lab/matrix, and it says beforehand what timing expects and finds the SYNs at the NATs
-	"internal/doctor": {"timing", "handoff", "rawtcp", "capture"},
+	"rawtcp":            {},
+	"timing":            {},
+	"capture":           {"rawtcp"},
+	"handoff":           {"rawtcp"},
+	"nat":               {"rawtcp"},
+	"nat/predict":       {"rawtcp"},
+	"nat/odds":          {"nat", "nat/predict", "rawtcp"}, // odds are of behaviours; the words for whole scenarios are the command's to read
+	"nat/discover":      {"rawtcp", "capture", "handoff", "nat", "rendezvous"},
+	"rendezvous":        {"timing"},
+	"punch":             {"rawtcp", "timing", "capture", "handoff", "nat/predict"},
+	"lab":               {"nat", "timing"},
+	"lab/sim":           {"lab", "rawtcp", "nat", "nat/predict", "timing"},           // a simulated peer predicts as a live one does
+	"lab/live":          {"lab", "nat", "nat/predict", "punch", "rawtcp", "capture"}, // the link process reads and stamps packets itself; a trial aims where a peer would
+	"lab/matrix":        {"lab", "lab/sim", "lab/live", "nat", "punch"},              // it asks both worlds the same question; punch names the engines
+	"lab/figure":        {},
+	"lab/sweep":         {"lab", "lab/sim", "lab/live", "nat", "punch", "capture", "timing", "rawtcp"}, // as lab/matrix, and it says beforehand what timing expects and finds the SYNs at the NATs
+	"lab/sweep/parquet": {"lab/sweep"},
+	"lab/sweep/draw":    {"lab/sweep", "lab/figure", "timing"},
+	"internal/doctor":   {"timing", "handoff", "rawtcp", "capture"},
 }
 
 // leaves import nothing of ours, internal/ included: others may copy them out.
@@ -134,6 +136,11 @@ var homes = map[string]struct {
 		code:  []string{"lab/figure/"},
 		tests: []string{"lab/figure/"},
 		why:   "one package draws: a program that does not import it does not pull in a module for plots",
+	},
+	"github.com/parquet-go/parquet-go": {
+		code:  []string{"lab/sweep/parquet/"},
+		tests: []string{"lab/sweep/parquet/"},
+		why:   "a program that uses the libraries does not pull it in unless it writes Parquet",
 	},
 	"pgregory.net/rapid":              {tests: []string{""}, why: "tests only"},
 	"github.com/rogpeppe/go-internal": {tests: []string{""}, why: "tests only"},

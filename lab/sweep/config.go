@@ -61,7 +61,9 @@ type Arm struct {
 	Jitter     time.Duration  `json:"jitter_ns"`      // a packet takes up to this much longer on the link, uniformly
 	Loss       float64        `json:"loss"`           // share of packets that the link loses, 0 to 1
 	ClockError time.Duration  `json:"clock_error_ns"` // each side's clock is wrong by up to this much, either way, uniformly
-	RSTDelay   time.Duration  `json:"rst_delay_ns"`   // how long a NAT waits before it answers what it was not asked for
+	// RSTDelay is how long the outermost NATs wait before they answer what they were
+	// not asked for. It makes them models; nil: at once.
+	RSTDelay *time.Duration `json:"rst_delay_ns"`
 }
 
 // Side is one host of an arm and what stands in front of it.

@@ -53,7 +53,7 @@ func (w *liveWorld) try(ctx context.Context, s *situation) (*Row, error) {
 	if err := liveRow(row, s, r, w.plan.Bytes); err != nil {
 		return nil, err
 	}
-	if m, ok := firstMeeting(sights(l), [2]time.Time{r.At.Add(-s.clock[0]), r.At.Add(s.skew - s.clock[1])}); ok {
+	if m, ok := firstMeeting(sights(l), s.instants(r.At)); ok {
 		meet(row, &m)
 	}
 	row.OverheadNS = ns(time.Since(began) - lasted(s, r))

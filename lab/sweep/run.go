@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
-	"time"
 )
 
 // Options is what a run has besides its Config. The zero value and nil make the
@@ -169,9 +168,6 @@ func (s *situation) row(world string) *Row {
 		X: s.X, Y: s.Y,
 		ABNS: int64(s.path.AB), BANS: int64(s.path.BA), SkewOrderedNS: int64(s.skew),
 		ClockANS: int64(s.clock[0]), ClockBNS: int64(s.clock[1]),
-		PCross: s.pCross(),
+		PCross: s.pCross(world),
 	}
 }
-
-// ns is a time that is known.
-func ns(d time.Duration) *int64 { v := int64(d); return &v }

@@ -15,8 +15,9 @@ type simWorld struct{ plan *plan }
 
 func (w *simWorld) try(ctx context.Context, s *situation) (*Row, error) {
 	cfg := w.plan.simConfig(&s.arm)
-	cfg.Seed = s.seed
-	cfg.Skew = s.skew + s.noise[1] - s.noise[0] + s.clock[0] - s.clock[1]
+	cfg.Seed, cfg.Skew = s.seed, s.skew
+	// A clock that is behind and a timer that is late come to the same.
+	cfg.Scenario.A.Clock, cfg.Scenario.B.Clock = s.clock[0]-s.noise[0], s.clock[1]-s.noise[1]
 	row := s.row(Sim)
 	row.At = sim.Epoch
 	cfg.Record = func(t *sim.Trial) { simRow(row, s, &t.Flow) }
@@ -32,7 +33,11 @@ func (w *simWorld) try(ctx context.Context, s *situation) (*Row, error) {
 	if _, err := sim.Run(ctx, &cfg); err != nil {
 		return nil, fmt.Errorf("simulation: %w", err)
 	}
-	if m, ok := firstMeeting(sights, [2]time.Time{sim.Epoch, sim.Epoch.Add(cfg.Skew)}); ok {
+	due := s.instants(sim.Epoch)
+	for i := range due {
+		due[i] = due[i].Add(s.noise[i])
+	}
+	if m, ok := firstMeeting(sights, due); ok {
 		meet(row, &m)
 	}
 	return row, nil
@@ -42,7 +47,7 @@ func (w *simWorld) close() error { return nil }
 
 // simConfig simulates one trial of an arm.
 func (c *Config) simConfig(a *Arm) sim.Config {
-	cfg := sim.Config{Scenario: c.scenario(a), Jitter: a.Jitter, Timeout: c.Timeout, Trials: 1, Workers: 1}
+	cfg := sim.Config{Scenario: c.scenario(a), Timeout: c.Timeout, Trials: 1, Workers: 1}
 	for i, to := range []*sim.Side{&cfg.A, &cfg.B} {
 		s := [2]*Side{&a.A, &a.B}[i]
 		*to = sim.Side{Engine: sim.Engine(s.Engine), Strategy: sim.Strategy(s.Strategy), TTL: s.TTL, Retries: s.Retries}
@@ -53,11 +58,9 @@ func (c *Config) simConfig(a *Arm) sim.Config {
 func simRow(row *Row, s *situation, f *sim.Flow) {
 	row.Outcome = string(f.Outcome())
 	row.SYNsA, row.SYNsB = f.A.SYNs, f.B.SYNs
-	// The simulation counts from the instant of A's SYN.
-	late := s.noise[0] - s.clock[0]
 	if f.Outcome() == sim.Established {
 		row.Simultaneous = f.Simultaneous()
-		row.EstablishedNS = ns(f.Established() + late)
+		row.EstablishedNS = ns(f.Established())
 	}
 	row.SendErrorANS, row.SendErrorBNS = ns(s.noise[0]), ns(s.noise[1])
 }
@@ -72,3 +75,6 @@ func meet(row *Row, m *lab.Meeting) {
 	path := timing.Path{AB: m.A.Arrived.Sub(m.A.Left), BA: m.B.Arrived.Sub(m.B.Left)}
 	row.Regime = path.Regime(m.Skew).String()
 }
+
+// ns is a time that is known.
+func ns(d time.Duration) *int64 { v := int64(d); return &v }

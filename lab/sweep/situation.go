@@ -1,6 +1,7 @@
 package sweep
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -66,8 +67,17 @@ func (a *Arm) set(axis Axis, v int64) {
 	case ClockError:
 		a.ClockError = d
 	case RSTDelay:
-		a.RSTDelay = d
+		a.RSTDelay = &d
 	}
+}
+
+// nat is what stands in front of a side, as lab.ParseNAT reads it. With a delay of answers it
+// is the model, which alone has one.
+func (a *Arm) nat(s *Side) string {
+	if a.RSTDelay == nil {
+		return s.NAT
+	}
+	return fmt.Sprintf("%s,answer-delay=%v", s.NAT, *a.RSTDelay)
 }
 
 // sendError is the standard deviation of the instant of a simulated SYN.

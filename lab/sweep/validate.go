@@ -137,13 +137,10 @@ func (c *Config) checkArm(a *Arm) error {
 	for _, d := range []struct {
 		name string
 		d    time.Duration
-	}{{"jitter", a.Jitter}, {"clock error", a.ClockError}, {"rst-delay", a.RSTDelay}, {"send error of A", a.A.sendError()}, {"send error of B", a.B.sendError()}} {
+	}{{"clock error", a.ClockError}, {"send error of A", a.A.sendError()}, {"send error of B", a.B.sendError()}} {
 		if d.d < 0 || d.d > MaxTime {
 			return fmt.Errorf("%w: %s %v: want 0 to %v", ErrConfig, d.name, d.d, MaxTime)
 		}
-	}
-	if !(a.Loss >= 0 && a.Loss <= 1) {
-		return fmt.Errorf("%w: loss %v: want 0 to 1", ErrConfig, a.Loss)
 	}
 	if a.Skew != nil && a.Skew.Abs() > MaxTime {
 		return fmt.Errorf("%w: skew %v: longer than %v", ErrConfig, *a.Skew, MaxTime)
@@ -193,7 +190,7 @@ func (c *Config) checkSide(s *Side) error {
 func (c *Config) scenario(a *Arm) lab.Scenario {
 	return lab.Scenario{
 		Family: c.Family,
-		A:      lab.Site{NAT: a.A.NAT}, B: lab.Site{NAT: a.B.NAT},
-		Link: lab.Link{AB: &a.DelayAB, BA: &a.DelayBA},
+		A:      lab.Site{NAT: a.nat(&a.A)}, B: lab.Site{NAT: a.nat(&a.B)},
+		Link: lab.Link{AB: &a.DelayAB, BA: &a.DelayBA, Jitter: a.Jitter, Loss: a.Loss},
 	}
 }
