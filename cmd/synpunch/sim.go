@@ -278,7 +278,7 @@ func runSim(cmd *cobra.Command, f *simFlags, cfg *sim.Config) error {
 	if file != nil || f.report != "" {
 		cfg.Packet = func(p sim.Packet) {
 			if file != nil {
-				file.packet(p)
+				file.Packet(p)
 			}
 			if f.report != "" {
 				witness.packet(p)

@@ -278,7 +278,7 @@ func BenchmarkLinkThroughput(b *testing.B) {
 // BenchmarkQueue is what a frame costs in the queue: one copy.
 func BenchmarkQueue(b *testing.B) {
 	var q queue
-	if err := q.open(queueLeast); err != nil {
+	if err := q.open(queueSize); err != nil {
 		b.Fatal(err)
 	}
 	defer q.close()

@@ -24,8 +24,13 @@ type Config struct {
 	// NoRealtime keeps the link's threads out of SCHED_FIFO, which it otherwise
 	// uses where the process may (root, CAP_SYS_NICE).
 	NoRealtime bool
-	// Seed of every draw of the model NATs and of cross traffic; zero: a random one.
+	// Seed of every draw of the model NATs, the link and cross traffic; zero: a random one.
 	Seed uint64
+	// Link puts a link there though the scenario's is a plain wire, for Lab.SetLink.
+	Link bool
+	// Hosts records what passes the interfaces of the hosts too, for Lab.HostEvents. It
+	// costs each of their packets less than a microsecond.
+	Hosts bool
 }
 
 // Lab is a built scenario. Its methods may be called by several goroutines.
@@ -37,11 +42,12 @@ type Lab struct {
 
 // Host is one of the hosts.
 type Host struct {
-	Name   string     // "a" or "b"; "a2" and so on for further subscribers
-	Addr   netip.Addr // its own address: private behind a NAT that translates
-	Public netip.Addr // what the other side sees: the NAT's, or Addr; of several the first
-	Iface  string     // its one interface besides lo
-	MTU    int        // of Iface, in bytes
+	Name   string        // "a" or "b"; "a2" and so on for further subscribers
+	Addr   netip.Addr    // its own address: private behind a NAT that translates
+	Public netip.Addr    // what the other side sees: the NAT's, or Addr; of several the first
+	Iface  string        // its one interface besides lo
+	MTU    int           // of Iface, in bytes
+	Clock  time.Duration // how far its clock is ahead, lab.Site.Clock; programs in it see the machine's
 
 	net   *network
 	at    *node
@@ -72,13 +78,14 @@ const (
 	Overflow   Fate = "overflow"  // the link's queue was full, or the other end refused it
 )
 
-// LinkEvent is one TCP or ICMP packet as it passed the public side of a NAT.
+// LinkEvent is one TCP or ICMP packet as it passed the public side of a NAT, or the
+// interface of a host.
 // Time is the kernel's stamp, Data begins with the IP header and is cut after
 // some 150 bytes, Dir is DirOut for packets that leave the site and DirIn for
 // those that come.
 type LinkEvent struct {
 	capture.Packet
-	Where string // LaneNATA or LaneNATB
+	Where string // LaneNATA or LaneNATB; of HostEvents the Host.Name
 	Fate  Fate   // of packets that left: what the link did to them; "" on a plain wire
 }
 
@@ -103,7 +110,7 @@ type FlowMeeting struct {
 type Counters struct {
 	TCP, Other uint64 // packets in, TCP and all else
 	Bytes      uint64 // of both, with the link header
-	Lost       uint64 // by order of a fault
+	Lost       uint64 // by order of a fault, or by chance
 	Overflow   uint64 // because a queue was full: the link could not keep up
 	Unrecorded uint64 // TCP and ICMP packets that Transits does not list
 }
@@ -114,7 +121,7 @@ func Validate(s *lab.Scenario) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
-	_, err := newPlan(s)
+	_, err := newPlan(s, false)
 	return err
 }
 
@@ -146,6 +153,10 @@ func Build(ctx context.Context, s *lab.Scenario, cfg *Config) (*Lab, error) {
 // Events lists what passed the public sides of the NATs since ResetCount, in
 // the order of time.
 func (l *Lab) Events() []LinkEvent { return l.net.events() }
+
+// HostEvents lists what passed the interfaces of the hosts since ResetCount, in the order of
+// time; nothing without Config.Hosts. DirOut is what the host sent.
+func (l *Lab) HostEvents() []LinkEvent { return l.net.hostEvents() }
 
 // Transits lists what came to the link since ResetCount, in the order in which
 // it came; nothing when the link is a plain wire.
@@ -180,6 +191,23 @@ func (l *Lab) NATs() map[string]NATCounters { return l.net.counts() }
 func (l *Lab) Observe(ctx context.Context, h *Host, port uint16) (netip.AddrPort, error) {
 	return l.net.observe(ctx, h, port)
 }
+
+// SetLink replaces delays, jitter, loss and faults of the link while the lab is up, and, as
+// ResetCount does, counts packets from 1 again. Packets that are on the link stay there as
+// long as they would have, and nothing overtakes them. A lab that was built with a
+// plain wire has no link to set, unless Config.Link asked for one: the error then says so.
+func (l *Lab) SetLink(spec lab.Link) error {
+	if err := spec.Validate(); err != nil {
+		return err
+	}
+	return l.net.setLink(&spec)
+}
+
+// Renew makes the lab as good as new, in a millisecond: it throws away what is on the link,
+// empties the tables of all NATs (those of the model draw from another seed, and a
+// counter begins somewhere else) and does what ResetCount does. Trials that use the same ports then know nothing of
+// each other. No trial may be under way.
+func (l *Lab) Renew() error { return l.net.renew() }
 
 // SetFaults replaces the faults and, as ResetCount does, counts packets from 1
 // again. A lab that was built without delay and faults has no link to put faults on: the

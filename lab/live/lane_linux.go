@@ -10,10 +10,11 @@ import (
 	"github.com/synpunch/synpunch/capture"
 )
 
-// lane watches the public side of a NAT. Its ring keeps what passes; nobody
-// reads it until someone asks.
+// lane watches the public side of a NAT, or the interface of a host. Its ring keeps what
+// passes; nobody reads it until someone asks.
 type lane struct {
 	where string
+	node  int // of a host's
 	mu    sync.Mutex
 	ring  ring
 	seen  []LinkEvent

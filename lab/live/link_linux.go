@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -25,11 +24,13 @@ const (
 	largeSlots = 60
 	splitLen   = 1600 // bytes; longer frames have segmentation offload
 
-	queueRate  = 2 << 30  // bytes a second a link's queue is made for
-	queueLeast = 16 << 20 // bytes
-	queueMost  = 64 << 20 // bytes
-	queueLen   = 1 << 16  // frames
+	queueSize = 64 << 20 // bytes of a link's queue: 30 ms of 2 GiB a second
+	queueLen  = 1 << 16  // frames
 )
+
+// linkStream keeps the draws of a link apart from those of the NATs, which have the same
+// seed.
+const linkStream = 0x6c696e6b
 
 // vnetLen is the length of struct virtio_net_hdr (linux/virtio_net.h).
 const vnetLen = 10
@@ -45,12 +46,13 @@ type link struct {
 }
 
 // newLink makes a link without sockets.
-func newLink(spec *lab.Link, records int) *link {
+func newLink(spec *lab.Link, records int, seed uint64) *link {
 	l := &link{wakeFD: -1}
-	ab, ba := spec.Delays()
-	for i, delay := range []time.Duration{ab, ba} {
+	for i, dir := range []lab.Direction{lab.AB, lab.BA} {
 		w := &l.ways[i]
-		w.dir, w.delay, w.limit, w.stop = [...]lab.Direction{lab.AB, lab.BA}[i], int64(delay), records, &l.stop
+		w.dir, w.limit, w.stop = dir, records, &l.stop
+		w.law = newLaw(spec, dir)
+		w.rng.Seed(seed, linkStream+uint64(i))
 		w.out, w.small.fd, w.large.fd = -1, -1, -1
 		w.records = make([]record, 0, records) // so that the thread need not allocate
 	}
@@ -85,7 +87,7 @@ func (l *link) open() (setup []func() error, err error) {
 		if err := unix.SetsockoptInt(w.out, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
 			return nil, fmt.Errorf("PACKET_VNET_HDR on a packet socket: %w", err)
 		}
-		if err := w.q.open(queueBytes(time.Duration(w.delay))); err != nil {
+		if err := w.q.open(queueSize); err != nil {
 			return nil, err
 		}
 	}
@@ -120,10 +122,6 @@ func lengthFilter(long bool) []bpf.Instruction {
 	}
 }
 
-func queueBytes(delay time.Duration) int {
-	return int(min(max(int64(delay)*(queueRate>>10)/(1e9>>10), queueLeast), queueMost))
-}
-
 // start runs the link until end.
 func (l *link) start(realtime bool) {
 	l.running = true
@@ -138,6 +136,20 @@ func (l *link) start(realtime bool) {
 	}
 	for range l.ways {
 		l.note = <-prepared // both say the same
+	}
+}
+
+// set replaces what the link does to packets and counts anew.
+func (l *link) set(spec *lab.Link) {
+	for i := range l.ways {
+		l.ways[i].setLaw(newLaw(spec, l.ways[i].dir))
+	}
+}
+
+// clear throws away what is on the link.
+func (l *link) clear() {
+	for i := range l.ways {
+		l.ways[i].clear()
 	}
 }
 

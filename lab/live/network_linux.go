@@ -23,11 +23,14 @@ type network struct {
 	nodes    []*node
 	visible  []int // indices of nodes, without the link
 	lanes    [2]*lane
-	link     *link // nil: a plain wire
+	taps     []*lane // of the hosts, with Config.Hosts
+	link     *link   // nil: a plain wire
 	boxes    []*box
 	observer observer
+	kernels  []int // indices of nodes: NATs of this kernel
 
 	mu       sync.Mutex
+	seed     uint64 // of the next model NAT
 	closed   bool
 	children map[*exec.Cmd]struct{} // that run
 	running  sync.WaitGroup         // of children
@@ -41,7 +44,7 @@ type node struct {
 }
 
 func build(ctx context.Context, s *lab.Scenario, cfg *Config) (_ *Lab, err error) {
-	p, err := newPlan(s)
+	p, err := newPlan(s, cfg.Link)
 	if err != nil {
 		return nil, err
 	}
@@ -58,10 +61,14 @@ func build(ctx context.Context, s *lab.Scenario, cfg *Config) (_ *Lab, err error
 	}
 	n.lanes = [2]*lane{{ring: ring{fd: -1}}, {ring: ring{fd: -1}}}
 	if p.link >= 0 {
-		n.link = newLink(&s.Link, cfg.Records)
+		n.link = newLink(&s.Link, cfg.Records, cfg.Seed)
 	}
+	n.seed = cfg.Seed + uint64(len(p.boxes))
 	for i := range p.boxes {
-		if p.boxes[i].Kernel != "" {
+		if k := p.boxes[i].Kernel; k != "" {
+			if k != lab.NATNone {
+				n.kernels = append(n.kernels, p.boxes[i].node)
+			}
 			continue
 		}
 		b, err := newBox(p, &p.boxes[i], cfg.Seed+uint64(i))
@@ -91,13 +98,12 @@ func build(ctx context.Context, s *lab.Scenario, cfg *Config) (_ *Lab, err error
 		b.start(!cfg.NoRealtime)
 	}
 	if n.link != nil {
-		n.link.setFaults(s.Link.Faults)
 		n.link.start(!cfg.NoRealtime)
 	}
 	l := &Lab{net: n}
 	for i, to := range []**Host{&l.A, &l.B} {
 		for j, h := range p.hosts[i] {
-			host := &Host{Name: h.name, Addr: h.addr, Public: h.public, Iface: hostPort, MTU: mtu, net: n, at: n.nodes[h.node], chain: h.chain, pool: h.pool}
+			host := &Host{Name: h.name, Addr: h.addr, Public: h.public, Iface: hostPort, MTU: mtu, Clock: h.clock, net: n, at: n.nodes[h.node], chain: h.chain, pool: h.pool}
 			if j == 0 {
 				*to = host
 			} else {
@@ -171,6 +177,43 @@ func (n *network) observe(ctx context.Context, h *Host, port uint16) (netip.Addr
 	return n.observer.observe(ctx, h, port)
 }
 
+func (n *network) recordsHosts() bool { return len(n.taps) > 0 }
+
+func (n *network) hostEvents() []LinkEvent {
+	var list []LinkEvent
+	for _, l := range n.taps {
+		list = append(list, l.events()...)
+	}
+	slices.SortStableFunc(list, func(a, b LinkEvent) int { return a.Time.Compare(b.Time) })
+	return list
+}
+
+func (n *network) setLink(spec *lab.Link) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.closed:
+		return errClosed
+	case n.link == nil && !spec.Plain():
+		return errors.New("lab/live: a plain wire takes neither delay nor faults: build the lab with a link (Config.Link)")
+	}
+	n.resetLanes()
+	if n.link != nil {
+		n.link.set(spec)
+	}
+	return nil
+}
+
+// resetLanes forgets what all lanes have seen.
+func (n *network) resetLanes() {
+	for _, l := range n.lanes {
+		l.reset()
+	}
+	for _, l := range n.taps {
+		l.reset()
+	}
+}
+
 func (n *network) setFaults(faults []lab.Fault) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -180,9 +223,7 @@ func (n *network) setFaults(faults []lab.Fault) error {
 	case n.link == nil && len(faults) > 0:
 		return errors.New("lab/live: a plain wire takes no faults: build the lab with a delay or a fault")
 	}
-	for _, l := range n.lanes {
-		l.reset()
-	}
+	n.resetLanes()
 	if n.link != nil {
 		n.link.setFaults(faults)
 	}
@@ -195,9 +236,7 @@ func (n *network) resetCount() error {
 	if n.closed {
 		return errClosed
 	}
-	for _, l := range n.lanes {
-		l.reset()
-	}
+	n.resetLanes()
 	if n.link != nil {
 		n.link.reset()
 	}
@@ -263,7 +302,7 @@ func (n *network) close() error {
 		closers = append(closers, b.closers()...)
 	}
 	closers = append(closers, n.observer.close)
-	for _, l := range n.lanes {
+	for _, l := range append(n.lanes[:], n.taps...) {
 		if l != nil {
 			closers = append(closers, l.close)
 		}

@@ -24,6 +24,9 @@ func unsupported() error {
 func build(context.Context, *lab.Scenario, *Config) (*Lab, error) { return nil, unsupported() }
 
 func (n *network) events() []LinkEvent            { return nil }
+func (n *network) hostEvents() []LinkEvent        { return nil }
+func (n *network) setLink(*lab.Link) error        { return unsupported() }
+func (n *network) renew() error                   { return unsupported() }
 func (n *network) transits() []Transit            { return nil }
 func (n *network) counters() (ab, ba Counters)    { return }
 func (n *network) counts() map[string]NATCounters { return nil }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/synpunch/synpunch/lab"
 	"github.com/synpunch/synpunch/nat"
@@ -55,6 +56,7 @@ type hostPlan struct {
 	public netip.Addr // what the others see
 	chain  lab.Chain
 	pool   bool // the outermost NAT has several addresses
+	clock  time.Duration
 }
 
 // boxPlan is one NAT or firewall.
@@ -100,8 +102,9 @@ const (
 	linkPortB = "b"
 )
 
-// newPlan lays a valid scenario out.
-func newPlan(s *lab.Scenario) (*plan, error) {
+// newPlan lays a valid scenario out, with a link where there is something for one to do,
+// or anyway.
+func newPlan(s *lab.Scenario, withLink bool) (*plan, error) {
 	p := &plan{v6: s.Family == lab.IP6, link: -1}
 	for i, n := range []string{"host-a", "nat-a", "isp-a", "isp-b", "nat-b", "host-b", "observer"} {
 		p.nodes = append(p.nodes, nodePlan{name: n, router: i != hostA && i != hostB && i != observerNode, mute: i == observerNode})
@@ -119,7 +122,7 @@ func newPlan(s *lab.Scenario) (*plan, error) {
 	p.connect(core, ispA, corePort, ispB, corePort)
 	p.route(ispA, sitePrefix(1, p.v6), core.inner)
 	p.route(ispB, sitePrefix(0, p.v6), core.outer)
-	if !s.Link.Plain() {
+	if withLink || !s.Link.Plain() {
 		p.insertLink()
 	}
 	for i := range p.nodes {
@@ -157,7 +160,7 @@ func (p *plan) addSite(i int, site *lab.Site) error {
 		} else {
 			w.node = p.addNode(fmt.Sprintf("host-%s", w.name("")), false, false)
 		}
-		h := hostPlan{name: w.name(""), node: w.node, chain: chain, pool: site.Addresses > 1}
+		h := hostPlan{name: w.name(""), node: w.node, chain: chain, pool: site.Addresses > 1, clock: site.Clock}
 		w.inner()
 		lan := w.enter(&last, len(chain)-1)
 		h.addr = w.host

@@ -35,7 +35,7 @@ func TestPlans(t *testing.T) {
 		if err := Validate(&s); err != nil {
 			t.Fatal(err)
 		}
-		p, err := newPlan(&s)
+		p, err := newPlan(&s, false)
 		if err != nil {
 			t.Fatal(err)
 		}

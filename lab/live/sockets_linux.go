@@ -27,6 +27,15 @@ func (n *network) watch(p *plan, cfg *Config) error {
 	if err == nil {
 		err = in(natB, func() ([]func() error, error) { return n.lanes[1].open(LaneNATB, cfg.Records) })
 	}
+	if cfg.Hosts {
+		for _, h := range append(p.hosts[0], p.hosts[1]...) {
+			l := &lane{node: h.node, ring: ring{fd: -1}}
+			n.taps = append(n.taps, l)
+			if err == nil {
+				err = in(h.node, func() ([]func() error, error) { return l.open(h.name, cfg.Records) })
+			}
+		}
+	}
 	if err == nil && n.link != nil {
 		err = in(p.link, n.link.open)
 	}
@@ -59,6 +68,11 @@ func atOnce(list []func() error) error {
 func (n *network) bind(p *plan) error {
 	for i, at := range []int{natA, natB} {
 		if err := bindPacket(n.lanes[i].ring.fd, unix.ETH_P_ALL, n.nodes[at].index[wanPort]); err != nil {
+			return err
+		}
+	}
+	for _, l := range n.taps {
+		if err := bindPacket(l.ring.fd, unix.ETH_P_ALL, n.nodes[l.node].index[hostPort]); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,8 @@ package live
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 	"os/exec"
 	"sync"
@@ -28,6 +30,14 @@ type Trial struct {
 	Bytes int64
 	// Timeout is that of both attempts; zero means punch.DefaultTimeout.
 	Timeout time.Duration
+	// LeadTime is how long before the instant the attempts begin, unless At says it; zero means 500 ms,
+	// enough to start two processes on a busy machine. Attempts in this process are
+	// ready after 20 ms when nothing else is going on (BenchmarkTrial).
+	LeadTime time.Duration
+	// Abort ends the connections without a word once both attempts are over, so that a trial takes no
+	// longer than the punch; Lab.Renew then makes ports and NATs as good as new. It
+	// excludes Bytes and Command.
+	Abort bool
 	// Dir gets the reports and captures: a.json, b.json, a.pcapng, b.pcapng. It must exist.
 	// Without Command only captures go there.
 	Dir string
@@ -43,6 +53,13 @@ type Side struct {
 	Strategy punch.Strategy
 	Port     uint16 // the local port; zero means 40000 for A, 50000 for B
 	Host     *Host  // another subscriber of the site; nil: Lab.A or Lab.B
+	// Clock is how far the host's clock is ahead in this trial, besides lab.Site.Clock: it sends
+	// that much too early. SideResult.Report has the true time.
+	Clock time.Duration
+	// Stock makes the attempt as applications do: time.Sleep until the instant, then net.Dialer with the local address
+	// bound, and nothing of ours in between. The report is made of what passed the host's interface, so the lab
+	// needs Config.Hosts. It excludes Command and every Engine but punch.Connect.
+	Stock bool
 	// Aim is what this side takes for the other's public endpoint. Zero: what it can know. Where the
 	// other's NATs preserve its port that is the public address with the local port, otherwise
 	// what third parties see, or, if nothing came through, the former.
@@ -83,6 +100,9 @@ type SideResult struct {
 	Stderr  string
 	Exit    int            // exit code, -1 when a signal ended it
 	Bytes   int64          // that arrived unchanged from the beginning
+	Host    string         // Host.Name
+	Local   netip.AddrPort // its own end of the flow
+	At      time.Time      // when it was to send, in true time: by its own clock that is its instant
 	Aim     netip.AddrPort // what it took for the other's public endpoint
 	AimErr  error          // why third parties could not tell that endpoint; nil also if they were not asked
 	Err     error          // of running the command or of the bytes
@@ -99,16 +119,53 @@ const trialLead = 500 * time.Millisecond
 
 // Lead is how long before the instant the trial should be started.
 func (t *Trial) Lead() time.Duration {
-	if t.A.Strategy == punch.Prime || t.B.Strategy == punch.Prime {
-		return trialLead + punch.PrimeLead
+	lead := t.LeadTime
+	if lead == 0 {
+		lead = trialLead
 	}
-	return trialLead
+	if t.A.Strategy == punch.Prime || t.B.Strategy == punch.Prime {
+		lead += punch.PrimeLead
+	}
+	return lead
+}
+
+// ErrTrial is wrapped by every complaint about a Trial that cannot be made.
+var ErrTrial = errors.New("lab/live: trial")
+
+// Validate checks what the parts of the trial say about each other, as Run does. Errors
+// wrap ErrTrial.
+func (t *Trial) Validate() error {
+	for i, s := range []*Side{&t.A, &t.B} {
+		name := "ab"[i : i+1]
+		switch {
+		case !s.Stock:
+		case len(t.Command) > 0:
+			return fmt.Errorf("%w: %s: stock attempts are made in this process, not by a command", ErrTrial, name)
+		case s.Engine != "" && s.Engine != punch.Connect:
+			return fmt.Errorf("%w: %s: a stock attempt is a connect(), not engine %s", ErrTrial, name, s.Engine)
+		case s.Strategy != "" && s.Strategy != punch.Cross:
+			return fmt.Errorf("%w: %s: a stock attempt sends one SYN, strategy %s more", ErrTrial, name, s.Strategy)
+		}
+	}
+	switch {
+	case t.Abort && len(t.Command) > 0:
+		return fmt.Errorf("%w: only attempts in this process can be aborted, not a command's", ErrTrial)
+	case t.Abort && t.Bytes > 0:
+		return fmt.Errorf("%w: what is aborted carries no bytes, not %d", ErrTrial, t.Bytes)
+	}
+	return nil
 }
 
 // Run makes the trial. Trials may run at the same time in one lab, with ports of
 // their own; one that uses ports again wants Lab.ResetCount before. The error is about the lab; that a punch failed is a
 // result. Both attempts have ended when Run returns; ctx ends them early.
 func (t *Trial) Run(ctx context.Context, l *Lab) (*TrialResult, error) {
+	if err := t.Validate(); err != nil {
+		return nil, err
+	}
+	if (t.A.Stock || t.B.Stock) && !l.net.recordsHosts() {
+		return nil, fmt.Errorf("%w: a stock attempt leaves no report of its own: build the lab with Config.Hosts", ErrTrial)
+	}
 	ends, err := t.ends(ctx, l)
 	if err != nil {
 		return nil, err
@@ -117,17 +174,23 @@ func (t *Trial) Run(ctx context.Context, l *Lab) (*TrialResult, error) {
 	if at.IsZero() {
 		at = time.Now().Add(t.Lead())
 	}
-	ends[0].at, ends[1].at = at, at.Add(t.Skew)
+	for i, due := range []time.Time{at, at.Add(t.Skew)} {
+		e := &ends[i]
+		e.at = due.Add(-e.host.Clock - e.Clock)
+	}
 	r := &TrialResult{At: at}
-	var wg sync.WaitGroup
+	var over, wg sync.WaitGroup // attempts, and all of the trial
+	over.Add(len(ends))
 	for i, to := range []*SideResult{&r.A, &r.B} {
+		e := &ends[i]
+		e.over = func() { over.Done(); over.Wait() }
 		wg.Go(func() {
 			if len(t.Command) > 0 {
-				*to = t.command(ctx, &ends[i])
+				*to = t.command(ctx, e)
 			} else {
-				*to = t.inside(ctx, &ends[i])
+				*to = t.inside(ctx, e)
 			}
-			to.Aim, to.AimErr = ends[i].aim, ends[i].aimErr
+			to.Host, to.Local, to.At, to.Aim, to.AimErr = e.host.Name, e.local, e.at, e.aim, e.aimErr
 		})
 	}
 	wg.Wait()
@@ -146,7 +209,9 @@ type end struct {
 	local  netip.AddrPort
 	aim    netip.AddrPort
 	aimErr error
-	at     time.Time
+	at     time.Time // in true time
+	// over says that the attempt is over, and returns when that of the other end is.
+	over func()
 }
 
 // ends finds out what each side aims at.

@@ -14,6 +14,9 @@ import (
 
 // inside makes the attempt of one end in this process.
 func (t *Trial) inside(ctx context.Context, e *end) SideResult {
+	if e.Stock {
+		return t.stock(ctx, e)
+	}
 	plan := punch.Plan{Local: e.local, Remote: e.aim, At: e.at, Engine: e.Engine, Strategy: e.Strategy, Timeout: t.Timeout, TTL: e.primeTTL()}
 	if e.Side.Plan != nil {
 		e.Side.Plan(&plan)
@@ -39,9 +42,7 @@ func (t *Trial) inside(ctx context.Context, e *end) SideResult {
 		conn, attempt, err = punch.Do(ctx, plan)
 		return err
 	})
-	if res.Err == nil {
-		res.Bytes, res.Err = converse(ctx, conn, e.name, e.other(), t.Bytes)
-	}
+	t.finish(ctx, e, conn, &res)
 	if rec != nil {
 		res.Err = errors.Join(res.Err, rec.Close())
 	}
@@ -52,6 +53,22 @@ func (t *Trial) inside(ctx context.Context, e *end) SideResult {
 		res.Exit, res.Err = 1, fmt.Errorf("%s: %w", e.name, res.Err)
 	}
 	return res
+}
+
+// finish lets the connection of an end, if it has one, do what it is for. One that is to be
+// aborted waits for the other attempt: an end that is gone answers nothing that the
+// other still has to ask.
+func (t *Trial) finish(ctx context.Context, e *end, conn *net.TCPConn, res *SideResult) {
+	if t.Abort {
+		e.over()
+	}
+	switch {
+	case res.Err != nil:
+	case t.Abort:
+		res.Err = abort(conn)
+	default:
+		res.Bytes, res.Err = converse(ctx, conn, e.name, e.other(), t.Bytes)
+	}
 }
 
 // converse sends n bytes of one end's stream and takes the other's, to the end of

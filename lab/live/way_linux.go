@@ -3,6 +3,7 @@ package live
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -30,15 +31,15 @@ type way struct {
 	dir          lab.Direction
 	small, large ring // where its frames come in
 	out          int  // packet socket that puts them out
-	delay        int64
 	stop         *atomic.Bool
 
 	mu      sync.Mutex // held by the thread while it moves frames; guards what follows, and the rings
 	closed  bool
+	law     law
+	rng     rand.PCG
 	q       queue
 	lastDue int64
-	faults  map[int]lab.Fault // by packet number
-	tcp     int               // packets since reset
+	tcp     int // packets since reset
 	held    []heldFrame
 	count   Counters
 	gen     uint32 // of the records, goes up with reset
@@ -203,22 +204,23 @@ func (w *way) accept(s *slot) {
 	p := classify(s.data[vnetLen:])
 	w.count.Bytes += uint64(s.len)
 	// In the order of arrival, also where stamps of two processors are not. No frame is held for longer than
-	// the delay from now: the clock may have been set since the last one.
-	w.lastDue = min(max(w.lastDue, s.stamp+w.delay), time.Now().UnixNano()+w.delay)
+	// delay and jitter from now: the clock may have been set since the last one.
+	w.lastDue = min(max(w.lastDue, s.stamp+w.law.delay+w.jitter()), time.Now().UnixNano()+w.law.longest())
 	t := ticket{due: w.lastDue, rec: -1, gen: w.gen}
 	var f lab.Fault
 	if p.tcp {
 		w.count.TCP++
 		w.tcp++
 		t.number = int32(w.tcp)
-		if w.faults != nil {
-			f = w.faults[w.tcp]
-		}
+		f = w.law.faults[w.tcp]
 	} else {
 		w.count.Other++
 	}
 	if p.tcp || p.icmp {
 		t.rec = w.record(s, &p, t.number)
+	}
+	if f.Action == "" && w.unlucky() {
+		f.Action = lab.Lose
 	}
 	switch f.Action {
 	case lab.Lose:
@@ -256,7 +258,7 @@ func (w *way) putOut() int64 {
 			return next
 		}
 		now := time.Now().UnixNano()
-		if now < next && next-now <= w.delay+int64(lab.ReorderLimit) { // else the clock was set back
+		if now < next && next-now <= w.law.longest()+int64(lab.ReorderLimit) { // else the clock was set back
 			return next
 		}
 		if held != nil {
@@ -330,23 +332,6 @@ func (w *way) settle(t *ticket, fate uint8, left int64) {
 		w.records[t.rec].fate = fate
 		w.records[t.rec].left = left
 	}
-}
-
-// setFaults replaces the faults and counts anew.
-func (w *way) setFaults(faults []lab.Fault) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.faults = nil
-	for _, f := range faults {
-		if f.Direction != w.dir {
-			continue
-		}
-		if w.faults == nil {
-			w.faults = map[int]lab.Fault{}
-		}
-		w.faults[f.Packet] = f
-	}
-	w.forget()
 }
 
 // reset forgets records and counters and counts anew.
