@@ -24,16 +24,21 @@ type situation struct {
 func (p *plan) situation(t task) *situation {
 	s := &situation{task: t, Point: p.grid[t.point], seed: p.seedOf(t), arm: p.Arms[t.arm]}
 	s.arm.at(p.Axes, s.Point)
-	s.path = timing.Path{AB: s.arm.DelayAB, BA: s.arm.DelayBA}
-	if s.skew = s.path.Aim(); s.arm.Skew != nil {
-		s.skew = *s.arm.Skew
-	}
+	s.decide()
 	rng := rand.New(rand.NewPCG(s.seed, worldSalt))
 	for i, side := range []*Side{&s.arm.A, &s.arm.B} {
 		s.clock[i] = time.Duration((2*rng.Float64() - 1) * float64(s.arm.ClockError))
 		s.noise[i] = time.Duration(rng.NormFloat64() * float64(side.sendError()))
 	}
 	return s
+}
+
+// decide finds the path and the skew of the arm.
+func (s *situation) decide() {
+	s.path = timing.Path{AB: s.arm.DelayAB, BA: s.arm.DelayBA}
+	if s.skew = s.path.Aim(); s.arm.Skew != nil {
+		s.skew = *s.arm.Skew
+	}
 }
 
 // at puts the values of the axes into the arm.
@@ -98,4 +103,13 @@ func (s *situation) theory() Theory {
 		WindowFrom: from, WindowTo: to, Skew: s.skew,
 		Regime: s.path.Regime(s.skew).String(), Margin: s.path.Margin(s.skew),
 	}
+}
+
+// TheoryAt is what theory says of an arm at a point, which need not be on the grid.
+// Config is a valid one.
+func (c *Config) TheoryAt(arm int, at Point) Theory {
+	s := situation{arm: c.Arms[arm]}
+	s.arm.at(c.Axes, at)
+	s.decide()
+	return s.theory()
 }
