@@ -65,8 +65,9 @@ func Do(ctx context.Context, plan Plan) (*net.TCPConn, *Attempt, error) {
 	a.ready = time.Now()
 	settled := make(chan struct{})
 	go func() {
-		defer close(settled)
 		a.settle()
+		close(settled)
+		a.release()
 	}()
 	return conn, &Attempt{fill: func() *Report {
 		<-settled
@@ -133,10 +134,8 @@ func (a *attempt) openRaw() error {
 	return fmt.Errorf("%w: %w", ErrMissing, err)
 }
 
-// settle takes a last look, so that our last packets belong to the report too,
-// and closes everything that the attempt has opened. It runs beside the caller,
-// who has a connection to use: the kernel needs milliseconds to close a packet
-// socket (it waits for all processors).
+// settle ends the engine and takes a last look, so that our last packets belong to the report
+// too. It runs beside the caller, who has a connection to use.
 func (a *attempt) settle() {
 	if a.engine != nil {
 		a.engine.close()
@@ -148,6 +147,14 @@ func (a *attempt) settle() {
 		if received, dropped, err := a.wire.live.Stats(); err == nil {
 			a.report.Capture = &CaptureStats{Received: received, Dropped: dropped}
 		}
+	}
+}
+
+// release closes everything else that the attempt has opened. The report does not wait for it:
+// the kernel needs some twenty milliseconds to close a packet socket (it waits for all
+// processors, twice).
+func (a *attempt) release() {
+	if a.wire != nil {
 		a.wire.live.Close()
 	}
 	if a.raw != nil {

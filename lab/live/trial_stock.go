@@ -107,4 +107,3 @@ func writeHost(path, iface string, packets []capture.Packet) (err error) {
 	}
 	return nil
 }
-
