@@ -8,8 +8,8 @@ import (
 func (c *Calibration) sketch() *sketch {
 	f := newFrame(c.Title, c.Notes, c.Width, 520)
 	share := func(title string) Axis { return Axis{Title: title, Unit: Percent} }
-	f.x = newScale(share(cmp.Or(c.Stated, "stated")), extent{any: true}, ticksFor(f.w, 60), false)
-	f.y = newScale(share(cmp.Or(c.Observed, "observed")), extent{any: true}, ticksFor(f.w, 60), false)
+	f.x = newScale(share(cmp.Or(c.Stated, "stated")), extent{any: true}, f.acrossTicks(), false)
+	f.y = newScale(share(cmp.Or(c.Observed, "observed")), extent{any: true}, f.acrossTicks(), false)
 	f.keysOf(c.Series)
 	f.head()
 	f.sides()

@@ -34,7 +34,7 @@ func (c *Chart) sketch() *sketch {
 	if f.w < 500 {
 		high = f.w * 0.68
 	}
-	f.x = newScale(c.X, ex, ticksFor(f.w, 60), false)
+	f.x = newScale(c.X, ex, f.acrossTicks(), false)
 	f.y = newScale(c.Y, ey, ticksFor(high, 52), true)
 	f.keysOf(c.Series)
 	f.head()

@@ -1,7 +1,7 @@
 // Package figure draws the figures of experiments, as SVG or PNG: lines with bands
 // (Chart), how a whole divides (Shares), distributions (Histogram), what was stated
 // against what happened (Calibration), and shares over two parameters (Map) or two
-// lists of names (HeatMap). It stands apart so that a program which does not draw does
+// lists of names (HeatMap), and the geometry of a crossing (Crossing). It stands apart so that a program which does not draw does
 // not pull in a module for plots.
 //
 // Times go in as nanoseconds and come out in the unit that suits the axis. The same

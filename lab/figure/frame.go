@@ -307,3 +307,6 @@ func (f *frame) foot() *sketch {
 func (f *frame) nothing() {
 	f.middle("no data", (f.left+f.right)/2, (f.top+f.bottom)/2, typo{size: wordSize, align: atCentre, with: faint})
 }
+
+// acrossTicks is how many ticks suit the x axis.
+func (f *frame) acrossTicks() int { return ticksFor(f.w, min(60, f.w/8)) }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"time"
 )
 
 const ms = 1e6
@@ -202,6 +203,7 @@ func gallery() map[string]Figure {
 		"hist": histogram(1000, "repair", "park", "connect"), "hist-one": histogram(1, "repair"), "hist-none": histogram(0, "repair"), "hist-empty": &Histogram{Title: "Nothing?"}, "hist-narrow": hn,
 		"calibration": calibration(), "calibration-none": &Calibration{Title: "Nothing stated?"},
 		"map": twoParameters(13), "map-gap": map2, "map-log": logmap, "map-one": twoParameters(1), "map-none": &Map{Title: "No map?"},
+		"crossing": &Crossing{Title: "When do two SYNs cross?", AB: 30 * time.Millisecond, BA: 10 * time.Millisecond}, "crossing-narrow": &Crossing{Title: "When do two SYNs cross?", Notes: []string{"Delays of the link."}, AB: 300 * time.Microsecond, BA: 300 * time.Microsecond, Width: 340}, "crossing-none": &Crossing{Title: "No way?"},
 		"heat": table(6), "heat-none": table(0),
 	}
 }

@@ -25,7 +25,7 @@ func (h *Histogram) sketch() *sketch {
 		slices.Sort(sets[i])
 		ex.add(&h.X, sets[i]...)
 	}
-	f.x = newScale(h.X, ex, ticksFor(f.w, 60), false)
+	f.x = newScale(h.X, ex, f.acrossTicks(), false)
 	bins := h.bins(f.x, sets)
 	counts := make([][]int, len(sets))
 	most := 1

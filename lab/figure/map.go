@@ -13,7 +13,7 @@ func (m *Map) sketch() *sketch {
 		columns, rows = nil, nil
 	}
 	f.x, f.y = edges(m.X, columns), edges(m.Y, rows)
-	f.x.ticksAgain(ticksFor(f.w, 60))
+	f.x.ticksAgain(f.acrossTicks())
 	high := f.w * 0.62
 	if f.w < 500 {
 		high = f.w * 0.8

@@ -26,7 +26,7 @@ func (s *Shares) sketch() *sketch {
 	if f.w < 500 {
 		high = f.w * 0.62
 	}
-	f.x = newScale(s.X, ex, ticksFor(f.w, 60), false)
+	f.x = newScale(s.X, ex, f.acrossTicks(), false)
 	f.y = newScale(Axis{Title: "share of " + cmp.Or(s.Whole, "trials"), Unit: Percent}, extent{}, 5, false)
 	for i, p := range s.Parts {
 		t := toneOf(p.Look, i)
