@@ -43,6 +43,7 @@ type attempt struct {
 
 	// Where the remote port was not certain:
 	won         netip.AddrPort // the winner's remote endpoint; invalid: none
+	wonLocal    netip.AddrPort // its local endpoint, if the plan has several
 	learned     bool           // its port came with the peer's SYN
 	established time.Time      // when the packet came that made it the winner
 }
@@ -167,8 +168,8 @@ func (a *attempt) release() {
 
 // send waits for the instants of the plan and sends what they ask for.
 func (a *attempt) send(ctx context.Context) error {
-	if a.plan.Strategy == Prime {
-		if err := a.sleepUntil(ctx, a.plan.At.Add(-PrimeLead)); err != nil {
+	if lead := a.plan.lead(); lead > 0 {
+		if err := a.sleepUntil(ctx, a.plan.At.Add(-lead)); err != nil {
 			return err
 		}
 		if err := a.engine.prime(ctx); err != nil {

@@ -8,7 +8,9 @@ import (
 )
 
 // uncertain reports whether the remote port is not known for sure.
-func (p *Plan) uncertain() bool { return p.LearnPort || len(p.RemotePorts) > 0 }
+func (p *Plan) uncertain() bool {
+	return p.LearnPort || len(p.RemotePorts) > 0 || p.Strategy == Fan
+}
 
 // remotePorts lists the ports that get a SYN, in order.
 func (p *Plan) remotePorts() []uint16 {
@@ -28,7 +30,7 @@ func (p *Plan) normalizeCandidates() {
 
 // validateCandidates complains about LearnPort and RemotePorts.
 func (p *Plan) validateCandidates() error {
-	if !p.uncertain() {
+	if !p.uncertain() || p.Strategy == Fan { // validateFan has its own rules
 		return nil
 	}
 	ports := p.remotePorts()
@@ -58,6 +60,11 @@ func (p *Plan) validateCandidates() error {
 // carries reports whether packets to and from this remote endpoint are the attempt's.
 func (p *Plan) carries(remote netip.AddrPort) bool {
 	return remote == p.Remote || p.uncertain() && remote.Addr() == p.Remote.Addr()
+}
+
+// holds reports whether a local endpoint is the attempt's.
+func (p *Plan) holds(local netip.AddrPort) bool {
+	return local == p.Local || p.Strategy == Fan && local.Addr() == p.Local.Addr()
 }
 
 // filterRemote is the remote endpoint for a FlowFilter; port 0 stands for any.

@@ -34,7 +34,7 @@ func (all *commenters) comment(p *capture.Packet) string {
 	if err != nil || s.Flags&(rawtcp.SYN|rawtcp.ACK) == 0 {
 		return ""
 	}
-	ours := s.Src == all.plan.Local && p.Dir == capture.DirOut
+	ours := all.plan.holds(s.Src) && p.Dir == capture.DirOut
 	remote := s.Src
 	if ours {
 		remote = s.Dst

@@ -17,7 +17,7 @@ import (
 // are called by one thread, in the order in which they stand here.
 type engine interface {
 	prepare() error                              // well before the instant: sockets, memory
-	prime(ctx context.Context) error             // send the low-TTL SYN (strategy prime)
+	prime(ctx context.Context) error             // Plan.lead before the instant: what comes first (strategies prime and fan)
 	arm(ctx context.Context) error               // armLead before the instant: sockets in their last state but one
 	open() error                                 // openLead before the instant: from now on the kernel may answer the peer
 	fire(now time.Time) error                    // the instant: send the SYN
@@ -32,6 +32,9 @@ type engine interface {
 
 // newEngine picks the engine of the plan and says why.
 func newEngine(a *attempt) (engine, string, error) {
+	if a.plan.Strategy == Fan {
+		return &fanEngine{a: a}, "", needRepair()
+	}
 	switch a.plan.Engine {
 	case Repair:
 		return &repairEngine{a: a}, "", needRepair()

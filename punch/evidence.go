@@ -32,7 +32,7 @@ func (e *Evidence) Report(plan Plan) *Report {
 		Flow: Flow{Local: plan.Local, Remote: plan.Remote}, Scheduled: plan.At, Resends: e.Resends,
 		Notes: append([]string{}, e.Notes...), Host: e.Host, Events: []Event{},
 	}
-	if plan.uncertain() {
+	if plan.uncertain() && plan.Strategy != Fan {
 		r.Candidates = &Candidates{Ports: plan.remotePorts(), LearnPort: plan.LearnPort}
 		if e.Won.IsValid() {
 			r.won(e.Won, e.Learned)

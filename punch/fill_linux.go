@@ -12,7 +12,7 @@ func newReport(p *Plan) *Report {
 		Scheduled: p.At, Notes: []string{}, Events: []Event{},
 		Host: Host{OS: runtime.GOOS, Kernel: kernelRelease(), Version: moduleVersion()},
 	}
-	if p.uncertain() {
+	if p.uncertain() && p.Strategy != Fan {
 		r.Candidates = &Candidates{Ports: p.remotePorts(), LearnPort: p.LearnPort}
 	}
 	return r
@@ -44,5 +44,8 @@ func (a *attempt) fill(err error) {
 			r.Established = ns(up.Sub(r.Scheduled))
 			r.HandoffNS = ns(a.ready.Sub(up))
 		}
+	}
+	if a.plan.Strategy == Fan {
+		a.fillFan()
 	}
 }

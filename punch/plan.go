@@ -41,10 +41,11 @@ type Strategy string
 const (
 	Cross Strategy = "cross" // one SYN, timed to cross the peer's
 	Prime Strategy = "prime" // first a SYN whose TTL ends between the NATs, then Cross
+	Fan   Strategy = "fan"   // many SYNs between many ports, one winner (FanOut)
 )
 
 // Strategies lists the strategies.
-func Strategies() []Strategy { return []Strategy{Cross, Prime} }
+func Strategies() []Strategy { return []Strategy{Cross, Prime, Fan} }
 
 // ParseStrategy reads a strategy's name; "" is Cross.
 func ParseStrategy(s string) (Strategy, error) {
@@ -54,7 +55,7 @@ func ParseStrategy(s string) (Strategy, error) {
 	if st := Strategy(s); slices.Contains(Strategies(), st) {
 		return st, nil
 	}
-	return "", fmt.Errorf("strategy %q: want cross or prime", s)
+	return "", fmt.Errorf("strategy %q: want cross, prime or fan", s)
 }
 
 const (
@@ -94,6 +95,9 @@ type Plan struct {
 	RemotePorts []uint16
 	LearnPort   bool
 
+	// FanOut is for strategy Fan, which takes any number of RemotePorts.
+	FanOut FanOut
+
 	// Options of the raw SYN, for Repair only.
 	ISN          *uint32 // nil: RFC 6528
 	MSS          uint16  // zero: from the route's MTU
@@ -106,6 +110,7 @@ type Plan struct {
 	Realtime  bool   // SCHED_FIFO until the SYN has left (needs CAP_SYS_NICE)
 
 	mss   uint16 // what Resolve found to offer
+	probe uint16 // local port that asks what the peer's NAT answers; 0: none
 	bound string // Interface as the caller gave it: sockets are bound to it
 }
 
@@ -126,7 +131,7 @@ func (p *Plan) Validate() error {
 		return planErr("remote %v: the port must not be 0", p.Remote)
 	case remote.Is4In6() || local.Is4In6():
 		return planErr("IPv4-mapped IPv6 addresses are not used on the wire: write %v as %v", remote, remote.Unmap())
-	case remote.IsUnspecified() || remote.IsMulticast() || remote == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case !oneHost(remote):
 		return planErr("remote %v: not the address of one host", remote)
 	case local.IsValid() && local.IsMulticast():
 		return planErr("local %v: not the address of one host", local)
@@ -141,6 +146,9 @@ func (p *Plan) Validate() error {
 	if _, err := ParseStrategy(string(p.Strategy)); err != nil {
 		return planErr("%w", err)
 	}
+	if err := p.validateFan(); err != nil {
+		return err
+	}
 	if err := p.validateCandidates(); err != nil {
 		return err
 	}
@@ -153,7 +161,7 @@ func (p *Plan) Validate() error {
 	if raw := p.rawOptions(); len(raw) > 0 && (p.Engine == Park || p.Engine == Connect) {
 		return planErr("%s: only the repair engine makes its own SYN; with %s the kernel does", strings.Join(raw, ", "), p.Engine)
 	}
-	if p.Strategy == Prime && p.TTL > 0 && p.TTL == 1 {
+	if p.Strategy == Prime && p.TTL == 1 {
 		return planErr("ttl 1 ends at the first router, before a NAT there makes a mapping: want 2 or more to prime")
 	}
 	return nil
@@ -188,10 +196,13 @@ func (p Plan) withDefaults() Plan {
 		p.Engine = Repair
 	}
 	p.normalizeCandidates()
-	if p.Timeout == 0 {
-		p.Timeout = DefaultTimeout
+	if p.Strategy == Fan {
+		p.FanOut = p.FanOut.withDefaults()
 	}
-	if p.TTL == 0 && p.Strategy == Prime {
+	if p.Timeout == 0 {
+		p.Timeout = DefaultTimeout + p.sending()
+	}
+	if p.TTL == 0 && (p.Strategy == Prime || p.Strategy == Fan) {
 		p.TTL = PrimeTTL
 	}
 	return p
@@ -210,8 +221,11 @@ func (p *Plan) retries(e Engine) int {
 
 // lead is how long before the instant the first packet leaves.
 func (p *Plan) lead() time.Duration {
-	if p.Strategy == Prime {
+	switch {
+	case p.Strategy == Prime:
 		return PrimeLead
+	case p.Strategy == Fan && p.FanOut.Prime == PrimeAuto:
+		return fanProbeLead
 	}
 	return 0
 }

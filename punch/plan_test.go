@@ -31,7 +31,7 @@ func TestValidate(t *testing.T) {
 		{"families mixed", func(p *Plan) { p.Remote = netip.MustParseAddrPort("[2001:db8::2]:1") }, "different address families"},
 		{"to itself", func(p *Plan) { p.Remote = p.Local }, "local endpoint itself"},
 		{"engine", func(p *Plan) { p.Engine = "magic" }, "want auto, repair, park or connect"},
-		{"strategy", func(p *Plan) { p.Strategy = "fan-out" }, "want cross or prime"},
+		{"strategy", func(p *Plan) { p.Strategy = "fan-out" }, "want cross, prime or fan"},
 		{"timeout", func(p *Plan) { p.Timeout = -1 }, "negative"},
 		{"window scale", func(p *Plan) { p.WScale = new(uint8(15)) }, "RFC 7323"},
 		{"isn with park", func(p *Plan) { p.Engine, p.ISN = Park, new(uint32(1)) }, "only the repair engine"},

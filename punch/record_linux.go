@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/synpunch/synpunch/capture"
-	"github.com/synpunch/synpunch/rawtcp"
 )
 
 // recordSnaplen is what a recording keeps of each packet: all headers and the
@@ -31,7 +30,7 @@ type Recording struct {
 // path. Each packet is in the file as soon as it is read, so that a killed
 // process leaves a whole file. Errors wrap ErrMissing when CAP_NET_RAW is not there.
 func Record(plan Plan, path string) (*Recording, error) {
-	filter, err := rawtcp.FlowFilter(plan.Local, plan.filterRemote())
+	filter, err := plan.filter()
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +60,9 @@ func Record(plan Plan, path string) (*Recording, error) {
 
 // filterWords describes the filter to whoever opens the file.
 func filterWords(p *Plan) string {
+	if p.Strategy == Fan {
+		return fmt.Sprintf("tcp and host %v and host %v, without the SYNs of the fan-out and with a sample of RSTs, or icmp about it", p.Local.Addr(), p.Remote.Addr())
+	}
 	words := fmt.Sprintf("tcp and host %v and host %v and port %d", p.Local.Addr(), p.Remote.Addr(), p.Local.Port())
 	if !p.uncertain() {
 		words += fmt.Sprintf(" and port %d", p.Remote.Port())

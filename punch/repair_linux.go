@@ -274,7 +274,7 @@ func (e *repairEngine) close() {
 		e.repair.Close()
 	}
 	if e.guard != nil {
-		e.outlast()
+		outlast(e.a)
 		e.guard.Close()
 	}
 }
@@ -282,10 +282,10 @@ func (e *repairEngine) close() {
 // outlast keeps the guard until what the peer has sent on flows that lost must
 // have arrived: the kernel would answer it with resets, which may close a NAT. What
 // crosses a network takes no longer than the handshake has.
-func (e *repairEngine) outlast() {
-	if e.a.won.IsValid() {
-		took := e.a.established.Sub(e.a.plan.At)
-		time.Sleep(min(max(took, 0), maxOutlast) - time.Since(e.a.established))
+func outlast(a *attempt) {
+	if a.won.IsValid() {
+		took := a.established.Sub(a.plan.At)
+		time.Sleep(min(max(took, 0), maxOutlast) - time.Since(a.established))
 	}
 }
 

@@ -55,6 +55,7 @@ type Report struct {
 	Flow     Flow     `json:"flow"` // where the remote port was not certain: the winner's, or the first candidate's
 
 	Candidates *Candidates `json:"candidates,omitempty"` // absent: the plan names one remote port
+	FanOut     *FanReport  `json:"fan,omitempty"`        // absent: another strategy
 
 	ISN          *uint32           `json:"isn"`
 	PeerISN      *uint32           `json:"peer_isn"`
@@ -162,6 +163,9 @@ func (r *Report) Summary() string {
 		if c.Learned {
 			s += fmt.Sprintf(", %d was learned", *c.Won)
 		}
+	}
+	if f := r.FanOut; f != nil {
+		s += f.summary()
 	}
 	if r.Simultaneous != nil && *r.Simultaneous {
 		s += ", simultaneous open"

@@ -42,11 +42,14 @@ func (p Plan) Resolve() (Plan, error) {
 	}
 	port := p.Local.Port()
 	if port == 0 {
-		if port, err = freePort(local); err != nil {
+		if port, err = freePorts(local, p.FanOut.LocalPorts); err != nil {
 			return p, err
 		}
 	}
 	p.Local = netip.AddrPortFrom(local, port)
+	if err := p.resolveFan(); err != nil {
+		return p, err
+	}
 	if p.Local == p.Remote {
 		return p, planErr("remote %v is the local endpoint itself", p.Remote)
 	}
@@ -90,6 +93,9 @@ func findRoute(p *Plan) (route, error) {
 		return route{}, fmt.Errorf("punch: no route to %v; see 'ip route get %v'", remote, remote)
 	}
 	found := routes[0]
+	if found.Type == unix.RTN_BROADCAST {
+		return route{}, planErr("remote %v: not the address of one host, but the broadcast address of a network here", remote)
+	}
 	link, err := net.InterfaceByIndex(found.LinkIndex)
 	if err != nil {
 		return route{}, fmt.Errorf("punch: interface of the route to %v: %w", remote, err)

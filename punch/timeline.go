@@ -35,7 +35,11 @@ type story struct {
 // timeline tells the story of the packets, with this host as end "a" and times
 // relative to the instant. It is nil when there are none.
 func timeline(p *Plan, remote netip.AddrPort, log []record) *story {
-	z := capture.NewAnalyzer(&capture.AnalyzeConfig{A: p.Local, Reference: p.At, AllPackets: true, Where: capture.EndA})
+	local := p.Local
+	if p.Strategy == Fan {
+		local = netip.AddrPortFrom(local.Addr(), 0)
+	}
+	z := capture.NewAnalyzer(&capture.AnalyzeConfig{A: local, Reference: p.At, AllPackets: true, Where: capture.EndA})
 	for i := range log {
 		r := &log[i]
 		z.Add(&capture.Packet{Time: r.time, Data: r.data(), Len: r.wire, Link: capture.LinkRaw, Dir: r.dir})
@@ -68,7 +72,9 @@ func timeline(p *Plan, remote netip.AddrPort, log []record) *story {
 // won makes the report one of the winner's flow.
 func (r *Report) won(remote netip.AddrPort, learned bool) {
 	r.Flow.Remote = remote
-	r.Candidates.Won, r.Candidates.Learned = new(remote.Port()), learned
+	if r.Candidates != nil {
+		r.Candidates.Won, r.Candidates.Learned = new(remote.Port()), learned
+	}
 }
 
 // describe copies what a story tells into the report.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"net/netip"
 	"time"
 
 	"golang.org/x/net/bpf"
@@ -45,7 +46,7 @@ type sighting struct {
 
 // openWire opens the packet socket for the plan's flow.
 func openWire(plan *Plan) (*wire, error) {
-	flow, err := rawtcp.FlowFilter(plan.Local, plan.filterRemote())
+	flow, err := plan.filter()
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +62,19 @@ func openWire(plan *Plan) (*wire, error) {
 	w := &wire{live: live, plan: plan, log: make([]record, 0, logPrealloc)}
 	binary.NativeEndian.PutUint64(w.probeID[:], rand.Uint64())
 	return w, nil
+}
+
+// filter selects the attempt's packets.
+func (p *Plan) filter() ([]bpf.RawInstruction, error) {
+	if p.Strategy != Fan {
+		return rawtcp.FlowFilter(p.Local, p.filterRemote())
+	}
+	flow, err := rawtcp.FlowFilter(netip.AddrPortFrom(p.Local.Addr(), 0), p.filterRemote())
+	if err != nil {
+		return nil, err
+	}
+	fan, err := fanFilter(p)
+	return append(fan, flow...), err
 }
 
 // probeFilter accepts the warm-up packets and leaves all others to the
@@ -86,7 +100,9 @@ func (w *wire) look(s *sighting) bool {
 			return false
 		}
 		if w.classify(&p, s) {
-			w.remember(&p)
+			if !w.refusal(s) {
+				w.remember(&p)
+			}
 			return true
 		}
 	}
@@ -99,9 +115,9 @@ func (w *wire) classify(p *capture.Packet, s *sighting) bool {
 	err := rawtcp.ParseInto(&s.seg, p.Data)
 	if err == nil {
 		if s.out {
-			return s.seg.Src == w.plan.Local && w.plan.carries(s.seg.Dst)
+			return w.plan.holds(s.seg.Src) && w.plan.carries(s.seg.Dst)
 		}
-		return w.plan.carries(s.seg.Src) && s.seg.Dst == w.plan.Local
+		return w.plan.carries(s.seg.Src) && w.plan.holds(s.seg.Dst)
 	}
 	if !errors.Is(err, rawtcp.ErrNotTCP) {
 		return false
@@ -113,11 +129,17 @@ func (w *wire) classify(p *capture.Packet, s *sighting) bool {
 		return false
 	}
 	e, err := rawtcp.ParseICMP(p.Data)
-	if err != nil || e.Src != w.plan.Local || !w.plan.carries(e.Dst) {
+	if err != nil || !w.plan.holds(e.Src) || !w.plan.carries(e.Dst) {
 		return false
 	}
 	s.icmp = &e
 	return true
+}
+
+// refusal reports whether a packet is one of the many that say no to a fan-out: they are
+// counted, and the report would be of nothing else.
+func (w *wire) refusal(s *sighting) bool {
+	return w.plan.Strategy == Fan && (s.icmp != nil || s.seg.Flags&rawtcp.RST != 0)
 }
 
 func (w *wire) remember(p *capture.Packet) {

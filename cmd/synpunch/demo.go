@@ -31,6 +31,7 @@ type demoFlags struct {
 	scenario         string
 	capture          string
 	learnPort        bool
+	fan              demoFan
 	json, keep, ip6  bool
 	ascii            bool
 }
@@ -55,10 +56,12 @@ and these the model:
 
 Where a NAT does not keep the local port, its host is seen by a third party just
 before, and the other side aims at the port that was seen, or, if the NAT counts,
-at the one that is next.`,
+at the one that is next. Where nobody can tell the port --strategy fan sends many
+SYNs from both sides and takes the flow that works.`,
 		Example: `  synpunch demo
   synpunch demo --engine repair,connect --nat-a linux-rst --nat-b linux-rst --skew 30ms
   synpunch demo --nat-a eim+cgn --nat-b apdm,unsolicited=rst
+  synpunch demo --strategy fan --nat-a linux-random --nat-b linux-random
   synpunch demo --nat-a firewall --nat-b firewall --ip6 --delay 5ms --json`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -74,7 +77,7 @@ at the one that is next.`,
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.engine, "engine", "repair", "repair, park or connect; `A,B` for one each")
-	fl.StringVar(&f.strategy, "strategy", "cross", "cross or prime; `A,B` for one each")
+	fl.StringVar(&f.strategy, "strategy", "cross", "cross or prime, `A,B` for one each; or fan")
 	fl.StringVar(&f.natA, "nat-a", lab.NATLinux, "`KIND` of NAT in front of A")
 	fl.StringVar(&f.natB, "nat-b", lab.NATLinux, "`KIND` of NAT in front of B")
 	fl.DurationVar(&f.delay, "delay", 20*time.Millisecond, "delay of the link, each way")
@@ -87,13 +90,15 @@ at the one that is next.`,
 	fl.BoolVar(&f.json, "json", false, "print one JSON object")
 	fl.BoolVar(&f.ascii, "ascii", false, "draw the ladder without Unicode")
 	fl.BoolVar(&f.keep, "keep", false, "leave the lab up until Ctrl-C and print how to enter it")
+	f.fan.register(fl)
 	cmd.MarkFlagFilename("scenario", "yaml", "yml")
 	cmd.MarkFlagDirname("capture")
 	for _, name := range []string{"nat-a", "nat-b"} {
 		cmd.RegisterFlagCompletionFunc(name, fixed(append(natNames(true), natNames(false)...)...))
 	}
 	cmd.RegisterFlagCompletionFunc("engine", fixed("repair", "park", "connect"))
-	cmd.RegisterFlagCompletionFunc("strategy", fixed("cross", "prime"))
+	cmd.RegisterFlagCompletionFunc("strategy", fixed("cross", "prime", "fan"))
+	cmd.RegisterFlagCompletionFunc("prime", fixed("auto", "always", "never"))
 	return cmd
 }
 
@@ -142,6 +147,9 @@ func (f *demoFlags) parse(cmd *cobra.Command) (*live.Trial, *lab.Scenario, error
 		}
 	}
 	if err := live.Validate(s); err != nil {
+		return nil, nil, err
+	}
+	if err := f.checkFan(t, cmd.Flags()); err != nil {
 		return nil, nil, err
 	}
 	return t, s, f.aim(t, s)
@@ -224,7 +232,14 @@ func runDemo(cmd *cobra.Command, f *demoFlags, t *live.Trial, s *lab.Scenario) e
 	}
 	defer l.Close()
 	fmt.Fprintf(progress, "lab      %s   (built in %v)\n", describe(l, s), time.Since(start).Round(time.Millisecond))
-	t.At = time.Now().Add(t.Lead()).Truncate(time.Millisecond)
+	lead := t.Lead()
+	if fanned(t) {
+		lead += fanReadying
+		if err := f.fan.prepare(t, s, l); err != nil {
+			return exitWith(exitUsage, err)
+		}
+	}
+	t.At = time.Now().Add(lead).Truncate(time.Millisecond)
 	fmt.Fprintf(progress, "instant  %s, in %v\n", t.At.UTC().Format("2006-01-02 15:04:05.000 MST"), time.Until(t.At).Round(time.Millisecond))
 	r, err := t.Run(ctx, l)
 	if err != nil {
@@ -246,9 +261,13 @@ func runDemo(cmd *cobra.Command, f *demoFlags, t *live.Trial, s *lab.Scenario) e
 			fmt.Fprintf(out, "%s ran    %s\n", side.name, strings.Join(shorten(side.r.Command), " "))
 		}
 		writeSeen(out, t, l, r)
-		fmt.Fprintln(out)
-		if err := writeDemoLadder(out, f, l, r); err != nil {
-			return err
+		if fanned(t) {
+			writeFan(out, r)
+		} else {
+			fmt.Fprintln(out)
+			if err := writeDemoLadder(out, f, l, r); err != nil {
+				return err
+			}
 		}
 		fmt.Fprintf(out, "\n%s\n", res.verdict(r))
 		fmt.Fprintf(out, "captures %s   (for Wireshark, or 'synpunch analyze A B')\n", strings.Join(res.Captures, " "))

@@ -16,7 +16,6 @@ import (
 
 	"github.com/synpunch/synpunch/handoff"
 	"github.com/synpunch/synpunch/punch"
-	"github.com/synpunch/synpunch/rawtcp"
 )
 
 // punchFlags are the words of the punch command as they were typed.
@@ -35,6 +34,7 @@ type punchFlags struct {
 	cpu                  int
 	rt, early            bool
 	unix                 string
+	fan                  fanFlags
 }
 
 func newPunchCommand() *cobra.Command {
@@ -55,12 +55,17 @@ Where the peer's port is not certain, --remote-ports lists what it may be and
 same at both ends. The ports of 'synpunch predict' are in the right order:
 docs/engines.md has the pipe.
 
+Where nobody can tell the ports, --strategy fan sends many SYNs and takes the
+flow that works: --remote IP:LO-HI names the ports that the peer may have. It is
+slow and sparing by default; read docs/responsible.md before you change that.
+
 TIME is RFC 3339 with up to nanoseconds (2026-01-01T12:00:00.5Z) or Unix
 nanoseconds; without it the SYN leaves as soon as everything is ready.`,
 		Example: `  synpunch punch --local :40000 --remote 203.0.113.7:40000 --at 2026-01-01T12:00:00Z
   synpunch punch --local :40000 --remote 203.0.113.7:40000 --report punch.json < file
   synpunch punch --local :40000 --remote 203.0.113.7:40000 --learn-port
   synpunch punch --local :40000 --remote 203.0.113.7 --remote-ports 50001,50002,50010-50019
+  synpunch punch --strategy fan --remote 203.0.113.7:1024-65535 --budget 1024 --peer-ports 1
   synpunch punch --local :0 --remote '[2001:db8::7]:22' --capture punch.pcapng -- /usr/sbin/sshd -i`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
@@ -82,14 +87,14 @@ nanoseconds; without it the SYN leaves as soon as everything is ready.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.local, "local", ":0", "local `IP:PORT`; :PORT takes the address of the route, port 0 a free port")
 	fl.StringVar(&f.remote, "remote", "", "the peer's public `IP:PORT`; with --remote-ports IP alone will do")
-	fl.StringVar(&f.remotePorts, "remote-ports", "", "ports that the peer may have, best first, as `P1,P2,LO-HI`: a SYN to each, one wins (engine repair)")
+	fl.StringVar(&f.remotePorts, "remote-ports", "", "ports that the peer may have, best first, as `P1,P2,LO-HI` or @FILE: a SYN to each, one wins (engine repair)")
 	fl.BoolVar(&f.learnPort, "learn-port", false, "take a SYN from another port of the peer's address for the peer's (engine repair)")
 	fl.StringVar(&f.at, "at", "", "send the SYN at this `TIME` (default: as soon as ready)")
 	fl.StringVar(&f.engine, "engine", "auto", "auto, repair, park or connect")
-	fl.StringVar(&f.strategy, "strategy", "cross", "cross, or prime: first a low-TTL SYN that opens our own NAT")
-	fl.IntVar(&f.ttl, "ttl", 0, "TTL of the SYN (cross, default 64) or of the priming SYN (prime, default 2)")
+	fl.StringVar(&f.strategy, "strategy", "cross", "cross; prime: first a low-TTL SYN that opens our own NAT; or fan: many SYNs, one winner")
+	fl.IntVar(&f.ttl, "ttl", 0, "TTL of the SYN (cross, default 64) or of the priming SYN (prime and fan, default 2)")
 	fl.IntVar(&f.retries, "retries", -1, "SYNs sent again after an RST or ICMP error (default 64, engine connect 0)")
-	fl.DurationVar(&f.timeout, "timeout", punch.DefaultTimeout, "give up this long after the instant")
+	fl.DurationVar(&f.timeout, "timeout", punch.DefaultTimeout, "give up this long after the instant (fan: and after what its SYNs take)")
 	fl.StringVar(&f.isn, "isn", "", "initial sequence number, decimal or 0x (engine repair; default RFC 6528)")
 	fl.IntVar(&f.mss, "mss", 0, "maximum segment size to offer (engine repair; default from the route)")
 	fl.IntVar(&f.wscale, "wscale", -1, "window scale to offer, 0 to 14 (engine repair; default as the kernel's)")
@@ -102,10 +107,12 @@ nanoseconds; without it the SYN leaves as soon as everything is ready.`,
 	fl.BoolVar(&f.rt, "rt", false, "SCHED_FIFO until the SYN has left (CAP_SYS_NICE)")
 	fl.BoolVar(&f.early, "early", false, "hand off in SYN-RECEIVED, right after our SYN-ACK (engine repair)")
 	fl.StringVar(&f.unix, "unix", "", "pass the socket to the first that connects to this `PATH` (SCM_RIGHTS)")
+	f.fan.register(fl)
 	cmd.MarkFlagFilename("capture", "pcapng")
 	cmd.MarkFlagFilename("report", "json")
 	cmd.RegisterFlagCompletionFunc("engine", fixed("auto", "repair", "park", "connect"))
-	cmd.RegisterFlagCompletionFunc("strategy", fixed("cross", "prime"))
+	cmd.RegisterFlagCompletionFunc("strategy", fixed("cross", "prime", "fan"))
+	cmd.RegisterFlagCompletionFunc("prime", fixed("auto", "always", "never"))
 	return cmd
 }
 
@@ -121,11 +128,14 @@ func (f *punchFlags) plan(cmd *cobra.Command) (punch.Plan, error) {
 	if f.remote == "" {
 		return p, errors.New("--remote is needed: the peer's public endpoint, such as 203.0.113.7:40000")
 	}
-	if p.RemotePorts, err = parsePorts(f.remotePorts); err != nil {
+	if p.Strategy, err = punch.ParseStrategy(f.strategy); err != nil {
+		return p, fmt.Errorf("--strategy: %w", err)
+	}
+	if p.RemotePorts, err = parsePorts(f.remotePorts, p.Strategy); err != nil {
 		return p, fmt.Errorf("--remote-ports: %w", err)
 	}
 	p.LearnPort = f.learnPort
-	if p.Remote, err = parseRemote(f.remote, len(p.RemotePorts) > 0); err != nil {
+	if p.Remote, err = parseRemotes(f.remote, &p); err != nil {
 		return p, fmt.Errorf("--remote: %w", err)
 	}
 	if p.Local, err = parseLocal(f.local, p.Remote.Addr()); err != nil {
@@ -136,9 +146,6 @@ func (f *punchFlags) plan(cmd *cobra.Command) (punch.Plan, error) {
 	}
 	if p.Engine, err = punch.ParseEngine(f.engine); err != nil {
 		return p, fmt.Errorf("--engine: %w", err)
-	}
-	if p.Strategy, err = punch.ParseStrategy(f.strategy); err != nil {
-		return p, fmt.Errorf("--strategy: %w", err)
 	}
 	if f.ttl < 0 || f.ttl > 255 || (f.ttl == 0 && cmd.Flags().Changed("ttl")) {
 		return p, fmt.Errorf("--ttl %d: want 1 to 255", f.ttl)
@@ -156,7 +163,12 @@ func (f *punchFlags) plan(cmd *cobra.Command) (punch.Plan, error) {
 	if f.timeout <= 0 {
 		return p, fmt.Errorf("--timeout %v: want more than 0", f.timeout)
 	}
-	p.Timeout = f.timeout
+	if p.Strategy != punch.Fan || cmd.Flags().Changed("timeout") {
+		p.Timeout = f.timeout
+	}
+	if err := f.fan.plan(cmd.Flags(), &p); err != nil {
+		return p, err
+	}
 	if f.isn != "" {
 		isn, err := strconv.ParseUint(f.isn, 0, 32)
 		if err != nil {
@@ -198,53 +210,6 @@ func parseEndpoint(s string) (netip.AddrPort, error) {
 		}
 	}
 	return ap, fmt.Errorf("%q is not IP:PORT; IPv6 is written [2001:db8::7]:40000", s)
-}
-
-// parseRemote reads IP:PORT, or IP where the ports stand elsewhere.
-func parseRemote(s string, elsewhere bool) (netip.AddrPort, error) {
-	if ip, err := netip.ParseAddr(s); err == nil {
-		if !elsewhere {
-			return netip.AddrPort{}, fmt.Errorf("%q is not IP:PORT; without a port --remote-ports must name some", s)
-		}
-		return netip.AddrPortFrom(ip, 0), nil
-	}
-	return parseEndpoint(s)
-}
-
-// parsePorts reads ports and ranges of ports, in their order.
-func parsePorts(s string) ([]uint16, error) {
-	if s == "" {
-		return nil, nil
-	}
-	var ports []uint16
-	for part := range strings.SplitSeq(s, ",") {
-		from, to, isRange := strings.Cut(part, "-")
-		lo, err := parsePort(from)
-		hi := lo
-		if err == nil && isRange {
-			hi, err = parsePort(to)
-		}
-		switch {
-		case err != nil:
-			return nil, fmt.Errorf("%q: %w", part, err)
-		case hi < lo:
-			return nil, fmt.Errorf("%q: the range ends before it begins", part)
-		case len(ports)+hi-lo+1 > rawtcp.MaxCandidates:
-			return nil, fmt.Errorf("%q makes more than %d ports; take the most probable ones", part, rawtcp.MaxCandidates)
-		}
-		for port := lo; port <= hi; port++ {
-			ports = append(ports, uint16(port))
-		}
-	}
-	return ports, nil
-}
-
-func parsePort(s string) (int, error) {
-	n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 16)
-	if err != nil || n == 0 {
-		return 0, errors.New("want ports from 1 to 65535, as in 40000,40002,40010-40019")
-	}
-	return int(n), nil
 }
 
 // parseLocal reads IP:PORT or :PORT.
@@ -307,7 +272,11 @@ func runPunch(cmd *cobra.Command, f *punchFlags, plan punch.Plan, argv []string)
 			}
 		}()
 	}
+	if plan.Strategy == punch.Fan {
+		plan.FanOut.Progress = fanProgress(cmd.ErrOrStderr())
+	}
 	conn, attempt, err := punch.Do(ctx, plan)
+	endProgress(cmd.ErrOrStderr(), &plan)
 	if err != nil {
 		return failedPunch(cmd, f, attempt, err)
 	}
@@ -377,7 +346,7 @@ func tellReport(cmd *cobra.Command, r *punch.Report) {
 
 // errorsIsAttempt reports whether the attempt itself failed, as opposed to its plan or its means.
 func errorsIsAttempt(err error) bool {
-	return errors.Is(err, punch.ErrRefused) || errors.Is(err, punch.ErrUnreachable) || errors.Is(err, punch.ErrTimeout)
+	return errors.Is(err, punch.ErrRefused) || errors.Is(err, punch.ErrUnreachable) || errors.Is(err, punch.ErrTimeout) || errors.Is(err, punch.ErrExhausted)
 }
 
 // planExit gives an error of the plan or of the machine its exit code.
