@@ -2,6 +2,7 @@ package odds
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"time"
@@ -20,8 +21,9 @@ type foresight struct {
 	others float64       // SYNs per second of other subscribers
 }
 
-// Draws over which a ranking is averaged, chosen by us: the error of a probability is a few per cent.
-const foresightDraws = 48
+// Draws over which a ranking is averaged, chosen by us: the standard error of a probability is 4 per cent of it at most,
+// and much less where others' traffic is what is unknown.
+const foresightDraws = 128
 
 // Addresses of the simulation: documentation and benchmarking (RFC 5737, RFC 2544) outside, RFC 1918 and
 // RFC 6598 inside.
@@ -45,9 +47,9 @@ type seen struct {
 	now   time.Time             // after the looks
 }
 
-// look lets third parties look at count connections of the host through n, the peer
-// being peer and the next local port next.
-func (f *foresight) look(n *nat.NAT, host, peer netip.Addr, next uint16, count int, rng *rand.Rand, rank bool) (seen, error) {
+// look lets third parties look at count connections of the host through n. With rank the next port
+// towards peer is predicted.
+func (f *foresight) look(n *nat.NAT, host, peer netip.Addr, count int, rng *rand.Rand, rank bool) (seen, error) {
 	crowd := newCrowd(f.others, rng)
 	now := epoch
 	var obs []predict.Observation
@@ -74,7 +76,7 @@ func (f *foresight) look(n *nat.NAT, host, peer netip.Addr, next uint16, count i
 	if err != nil {
 		return v, err
 	}
-	v.order, err = p.Next(predict.Target{Local: netip.AddrPortFrom(host, next), Dest: netip.AddrPortFrom(peer, 40000), Time: now})
+	v.order, err = p.Next(predict.Target{Local: netip.AddrPortFrom(host, firstLocal), Dest: netip.AddrPortFrom(peer, 40000), Time: now})
 	return v, err
 }
 
@@ -94,31 +96,93 @@ func external(n *nat.NAT, now time.Time, local, dest netip.AddrPort) (netip.Addr
 	return netip.AddrPort{}, false
 }
 
-// curve is the probability that the next port is among the first m guesses, by m, as the peer's own
-// prediction has it: the average over NATs and crowds.
-func (f *foresight) curve(b nat.Behaviour) ([]float64, error) {
-	sum := make([]float64, 65536)
-	rng := rand.New(rand.NewPCG(1, 2))
-	for seed := range uint64(foresightDraws) {
-		n, err := nat.New(b, &nat.Config{Public: []netip.Addr{publicA}, Seed: rng.Uint64() + seed})
-		if err != nil {
-			return nil, err
+// ranking is a peer's order of guesses and what the next port then is.
+type ranking struct {
+	order *predict.Distribution
+	truth []predict.Guess // ports with their probability
+	count *counter
+}
+
+// draw is a port by its probability.
+func (r *ranking) draw(rng *rand.Rand) uint16 {
+	u := rng.Float64()
+	for _, g := range r.truth {
+		if u -= g.P; u < 0 {
+			return g.Port
 		}
-		v, err := f.look(n, hostA, publicB, firstLocal, f.looks, rng, true)
+	}
+	return r.truth[len(r.truth)-1].Port
+}
+
+// rankings are those of a few NATs of the kind and crowds, and the average over them of the
+// probability that the next port is among the first m guesses, by m.
+func (f *foresight) rankings(b nat.Behaviour) (list []ranking, hits []float64, err error) {
+	hits = make([]float64, 65536)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range foresightDraws {
+		n, err := nat.New(b, &nat.Config{Public: []netip.Addr{publicA}, Seed: rng.Uint64()})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		v, err := f.look(n, hostA, publicB, f.looks, rng, true)
+		if err != nil {
+			return nil, nil, err
+		}
+		r := ranking{v.order, f.truth(n, &v), newCounter(&b, v.port)}
+		list = append(list, r)
+		chance := map[uint16]float64{}
+		for _, g := range r.truth {
+			chance[g.Port] += g.P
 		}
 		m, p := 0, 0.0
-		for _, each := range v.order.All() {
+		for port := range v.order.All() {
 			m++
-			p += each
-			sum[m] += min(1, p)
+			p += chance[port]
+			hits[m] += min(1, p) / foresightDraws
 		}
 	}
-	for i := range sum {
-		sum[i] /= foresightDraws
+	return list, hits, nil
+}
+
+// truth is the distribution of the next port after what was seen. Of a counter that others drive
+// it is Poisson's, of how many ports they took since the last look; else it is what n gives.
+func (f *foresight) truth(n *nat.NAT, v *seen) []predict.Guess {
+	b := n.Behaviour()
+	mean := f.others * f.apart.Seconds()
+	if b.Allocation != nat.Sequential || b.Counter != nat.CounterGlobal || b.Parity != nat.ParityAny || mean == 0 {
+		ext, ok := external(n, v.now, netip.AddrPortFrom(hostA, firstLocal), netip.AddrPortFrom(publicB, 40000))
+		if !ok {
+			return []predict.Guess{{P: 1}}
+		}
+		return []predict.Guess{{Port: ext.Port(), P: 1}}
 	}
-	return sum, nil
+	c := newCounter(&b, v.port)
+	var list []predict.Guess
+	p, left := math.Exp(-mean), 1.0
+	for k := 1; left > 1e-9 && k < len(c.ports); k++ {
+		list = append(list, predict.Guess{Port: c.port(k), P: p})
+		left -= p
+		p *= mean / float64(k)
+	}
+	return list
+}
+
+// aheadOf is the probability that a counter has moved no more than so many ports beside the
+// next one, the average over rankings.
+func aheadOf(list []ranking) []float64 {
+	const most = 4096
+	sum := make([]float64, most)
+	for _, r := range list {
+		for _, g := range r.truth {
+			if k := r.count.steps(g.Port, most); k > 0 {
+				sum[k-1] += g.P / float64(len(list))
+			}
+		}
+	}
+	for k := 1; k < most; k++ {
+		sum[k] = min(1, sum[k]+sum[k-1])
+	}
+	return sum
 }
 
 // crowd is the other subscribers of a NAT: SYNs at random instants (a Poisson process) from

@@ -2,17 +2,18 @@ package odds
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/synpunch/synpunch/nat"
 )
 
 // A play is who sends which SYNs, without the order in time.
 type play struct {
-	kind  kind
-	lead  int // the side that holds ports which the other guesses (opener) or that draws its ports (hard); 0: A, 1: B
-	how   string
-	law   law
+	kind kind
+	lead int // the side that holds ports which the other guesses (opener) or that draws its ports (hard); 0: A, 1: B
+	how  string
+	law  law
+	// until is the probability after a and b of allA and allB SYNs; nil: the law's of a and b.
+	until func(a, b, allA, allB float64) float64
 	split func(n int) counts            // the SYNs with a budget of n for each side
 	shape func(a, b int) (sa, sb Shape) // which ports they have
 }
@@ -39,6 +40,7 @@ const (
 	learning             // the opener's filter lets any port of the peer in, so that the peer must only find an open port
 	finding              // one side knows where to, the other must find from where it comes
 	meeting              // neither knows
+	counted              // a counter comes by a port that both know
 )
 
 // Shape is the flows of one side's SYNs: local ports times remote ports.
@@ -71,11 +73,17 @@ func (o *Odds) plays() []play {
 		if opener.Behaviour.Filtering == nat.ADF && opener.Knowledge != Known {
 			list = append(list, o.learn(lead, opener, guesser))
 		}
-		if opener.Knowledge != Known && guesser.Knowledge == Known {
+		if opener.Knowledge != Known && opener.Behaviour.Filtering == nat.APDF && guesser.Knowledge == Known {
 			list = append(list, o.find(lead, opener, guesser))
 		}
 	}
-	if o.A.Knowledge == Unknown && o.B.Knowledge == Unknown {
+	for lead := range 2 {
+		s, other := o.side(lead), o.side(1-lead)
+		if s.counts() && s.Behaviour.Filtering == nat.APDF && other.Behaviour.Filtering == nat.APDF && (other.Knowledge == Unknown || lead == 0 && other.counts()) {
+			list = append(list, o.count(lead, s, other))
+		}
+	}
+	if o.A.Knowledge != Known && o.B.Knowledge != Known && o.A.Behaviour.Filtering == nat.APDF && o.B.Behaviour.Filtering == nat.APDF {
 		list = append(list, o.meet())
 	}
 	return list
@@ -211,14 +219,19 @@ func (o *Odds) find(lead int, hard, guesser *Side) play {
 // side fits one of them, and has one chance. The guesser sends from all of its ports to
 // the same port.
 func oneChance(lead int, ports float64, distinct bool) law {
-	return single(func(a, b float64) float64 {
-		many, few := swap(lead, a, b)
-		if distinct {
+	if distinct {
+		return single(func(a, b float64) float64 {
+			many, few := swap(lead, a, b)
 			return min(1, few) * min(1, many/ports)
+		})
+	}
+	return func(a, b, s float64) float64 {
+		many, few := swap(lead, a, b)
+		if few = max(few, 1); few <= s {
+			return 0
 		}
-		few = max(few, 1e-9)
-		return 1 - math.Pow(max(0, 1-many/few/ports), few)
-	})
+		return (few - s) * many / (few * ports)
+	}
 }
 
 func (o *Odds) localLimit() string {

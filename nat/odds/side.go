@@ -29,7 +29,10 @@ type Side struct {
 	Mappings  int           `json:"mappings"` // most at a time; 0: no limit but the ports
 	Life      time.Duration `json:"life_ns"`  // of a mapping that nobody answers
 
-	hits []float64 // ranked: the probability that the next port is among the first so many
+	hits     []float64 // ranked: the probability that the next port is among the first so many
+	rankings []ranking // ranked: of a few NATs of the kind
+	ahead    []float64 // counting: the probability that others have taken no more ports than so many
+	looked   int       // how many mappings third parties saw
 }
 
 // Timers of Linux, net.netfilter.nf_conntrack_tcp_timeout_syn_sent, and of the model
@@ -70,11 +73,18 @@ func newSide(b nat.Behaviour, f *foresight, quota int) (*Side, error) {
 		return s, nil
 	case b.Allocation == nat.Random, b.Allocation == nat.Block, b.Allocation == nat.Sequential && b.Counter == nat.CounterDestination:
 		s.Knowledge, s.Ports = Unknown, len(candidates(&b, 0))
+		if b.Allocation == nat.Block {
+			s.looked = 1 // it shows which block
+		}
 		return s, nil
 	}
 	s.Knowledge, s.Ports = Ranked, len(candidates(&b, 0))
 	var err error
-	s.hits, err = f.curve(b)
+	s.looked = f.looks
+	s.rankings, s.hits, err = f.rankings(b)
+	if err == nil && b.Allocation == nat.Sequential && b.Parity == nat.ParityAny {
+		s.ahead = aheadOf(s.rankings)
+	}
 	return s, err
 }
 
@@ -114,15 +124,6 @@ func blockSize(b *nat.Behaviour) int {
 	return b.BlockSize
 }
 
-// looks is how many mappings third parties must have seen for a peer to know what
-// it can. They stay, and count.
-func (s *Side) looks() int {
-	if s.Behaviour.Translation == nat.NAPT && s.Behaviour.Allocation == nat.Block && s.Knowledge == Unknown {
-		return 1
-	}
-	return 0
-}
-
 // room is how many SYNs of one fan to one peer get through the NAT, if every SYN makes
 // a mapping (each) or if those of one local port share one.
 func (s *Side) room(want int, each bool) (int, string) {
@@ -134,8 +135,8 @@ func (s *Side) room(want int, each bool) (int, string) {
 	}
 	if each {
 		lower(s.Mappings, fmt.Sprintf("a host may have %s mappings", thousands(s.Mappings)))
-		if s.Distinct && s.Knowledge == Unknown {
-			lower(max(1, s.Ports-s.looks()), fmt.Sprintf("the NAT has %s ports to give", thousands(s.Ports)))
+		if s.Distinct && s.Knowledge != Known {
+			lower(max(1, s.Ports-s.looked), fmt.Sprintf("the NAT has %s ports to give", thousands(s.Ports)))
 		}
 	}
 	lower(b.MaxFlows, fmt.Sprintf("the NAT holds %s flows", thousands(b.MaxFlows)))

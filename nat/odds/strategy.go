@@ -33,6 +33,7 @@ type Point struct {
 	Median   time.Duration `json:"median_ns"`   // until half of those that have one have it
 	Duration time.Duration `json:"duration_ns"` // until the last SYN has arrived
 	InTime   float64       `json:"in_time"`     // share of the pairs of SYNs that are close enough in time
+	Error    float64       `json:"error"`       // standard error of P, where predictions were sampled; else 0
 }
 
 // SYNs is how many both sides send together.
@@ -63,6 +64,9 @@ func (o *Odds) at(p *play, r Order, n int) Point {
 	pt.P = 1 - p.law.none(a, b, share)
 	pt.Hits, pt.Variance, pt.Distance = p.law.mean(a, b, share), p.law.variance(a, b, share), p.law.distance(a, b, share)
 	pt.First, pt.Median = t.first(pt.P)
+	if o.A.Knowledge == Ranked || o.B.Knowledge == Ranked {
+		pt.Error = math.Sqrt(pt.P * (1 - pt.P) / foresightDraws)
+	}
 	return pt
 }
 
@@ -100,7 +104,8 @@ func (o *Odds) effort(i int, p *play, count int) Effort {
 // timeline follows one play in time.
 type timeline struct {
 	law    law
-	a, b   float64 // SYNs
+	until  func(a, b, allA, allB float64) float64 // of the play; may be nil
+	a, b   float64                                // SYNs
 	sa, sb spell
 	window window
 	way    float64 // one-way delay
@@ -108,7 +113,7 @@ type timeline struct {
 }
 
 func (o *Odds) timeline(p *play, r Order, pt *Point) timeline {
-	t := timeline{law: p.law, a: float64(pt.A.SYNs), b: float64(pt.B.SYNs), way: o.delay.Seconds()}
+	t := timeline{law: p.law, until: p.until, a: float64(pt.A.SYNs), b: float64(pt.B.SYNs), way: o.delay.Seconds()}
 	t.sa, t.sb = o.spells(r, t.a, t.b, pt.A.Rate, pt.B.Rate)
 	t.window, _ = o.opening(p, r)
 	t.end = max(t.sa.end(), t.sb.end()) + t.way
@@ -129,6 +134,9 @@ func (t *timeline) share(at float64) float64 {
 // by is the probability of a hit until the time at.
 func (t *timeline) by(at float64) float64 {
 	a, b := t.a*t.sa.sent(at-t.way), t.b*t.sb.sent(at-t.way)
+	if t.until != nil {
+		return t.until(a, b, t.a, t.b) * t.share(at)
+	}
 	return 1 - t.law.none(a, b, t.share(at))
 }
 
