@@ -14,7 +14,7 @@ import (
 // and each costs threads.
 const labsOpen = 4
 
-// labs keeps the labs that were used last.
+// labs keeps the labs that were used last, one for each pair of NATs.
 type labs struct {
 	open []openLab // the last used at the end
 }
@@ -24,9 +24,9 @@ type openLab struct {
 	*live.Lab
 }
 
-// get returns a lab for the scenario.
+// get returns a lab with the scenario's NATs, with whatever link.
 func (s *labs) get(ctx context.Context, scenario *lab.Scenario, seed uint64) (*live.Lab, error) {
-	key := labKey(scenario)
+	key := fmt.Sprintf("%s %q %q", scenario.Family, scenario.A.NAT, scenario.B.NAT)
 	if i := slices.IndexFunc(s.open, func(l openLab) bool { return l.key == key }); i >= 0 {
 		l := s.open[i]
 		s.open = append(slices.Delete(s.open, i, i+1), l)
@@ -39,17 +39,12 @@ func (s *labs) get(ctx context.Context, scenario *lab.Scenario, seed uint64) (*l
 			return nil, err
 		}
 	}
-	l, err := live.Build(ctx, scenario, &live.Config{Seed: mix(seed) | 1})
+	l, err := live.Build(ctx, scenario, &live.Config{Seed: mix(seed) | 1, Link: true, Hosts: true})
 	if err != nil {
 		return nil, err
 	}
 	s.open = append(s.open, openLab{key, l})
 	return l, nil
-}
-
-func labKey(s *lab.Scenario) string {
-	ab, ba := s.Link.Delays()
-	return fmt.Sprintf("%s %q %q %v %v", s.Family, s.A.NAT, s.B.NAT, ab, ba)
 }
 
 func (s *labs) close() error {

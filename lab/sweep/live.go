@@ -5,65 +5,100 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/synpunch/synpunch/capture"
+	"github.com/synpunch/synpunch/lab"
 	"github.com/synpunch/synpunch/lab/live"
 	"github.com/synpunch/synpunch/punch"
 	"github.com/synpunch/synpunch/rawtcp"
 )
 
-// Ports of live trials, chosen by us: each trial has its own, and none comes again
-// before everything that a NAT or a host remembers of it is gone.
+// Chosen by us.
 const (
+	// Ports of live trials: each trial has its own, so that nothing in its capture is of another
+	// one. What NATs remember is thrown away besides (live.Lab.Renew).
 	firstPortA, firstPortB = 10000, 33000
 	portCycle              = 22000
+	// A trial begins so long before its first instant: at least minLead, in which both ends of an
+	// idle machine are ready, and more after an exact SYN left later than lateLimit.
+	minLead, maxLead = 30 * time.Millisecond, 250 * time.Millisecond
+	lateLimit        = 5 * time.Millisecond
 )
 
 // liveWorld makes trials with real packets, one by one.
 type liveWorld struct {
 	plan *plan
+	keep keeper
 	labs labs
+	lead time.Duration // of the next trial; 0: minLead
 }
-
-func newLiveWorld(p *plan) *liveWorld { return &liveWorld{plan: p} }
 
 func (w *liveWorld) close() error { return w.labs.close() }
 
 func (w *liveWorld) try(ctx context.Context, s *situation) (*Row, error) {
 	began := time.Now()
 	scenario := w.plan.scenario(&s.arm)
-	l, err := w.labs.get(ctx, &scenario, w.plan.Seed)
+	l, err := w.lab(ctx, &scenario)
 	if err != nil {
-		return nil, err
-	}
-	if err := l.ResetCount(); err != nil {
 		return nil, err
 	}
 	port := uint16(s.n % portCycle)
 	trial := live.Trial{
-		Skew: s.skew, Bytes: w.plan.Bytes, Timeout: w.plan.Timeout,
-		A: s.arm.A.live(firstPortA + port), B: s.arm.B.live(firstPortB + port),
+		Skew: s.skew, Bytes: w.plan.Bytes, Abort: w.plan.Bytes == 0, Timeout: w.plan.Timeout, LeadTime: max(w.lead, minLead) + s.ahead(),
+		A: s.arm.A.live(firstPortA+port, s.clock[0]), B: s.arm.B.live(firstPortB+port, s.clock[1]),
 	}
 	r, err := trial.Run(ctx, l)
 	if err != nil {
 		return nil, err
 	}
 	row := s.row(Live)
-	if err := liveRow(row, s, r, w.plan.Bytes); err != nil {
+	if err := liveRow(row, r, w.plan.Bytes); err != nil {
 		return nil, err
 	}
-	if m, ok := firstMeeting(sights(l), s.instants(r.At)); ok {
+	w.adapt(s, row)
+	if m, ok := firstMeeting(sights(l), [2]time.Time{r.A.At, r.B.At}); ok {
 		meet(row, &m)
 	}
-	row.OverheadNS = ns(time.Since(began) - lasted(s, r))
+	if err := w.keep.write(row, func(to io.Writer) error { return r.WriteCapture(to, l) }); err != nil {
+		return nil, err
+	}
+	row.OverheadNS = ns(time.Since(began) - lasted(r, trial.Lead()-trial.LeadTime, w.plan.Timeout))
 	return row, nil
 }
 
+// adapt begins trials earlier after one in which a SYN left late, and slowly later again.
+func (w *liveWorld) adapt(s *situation, r *Row) {
+	late := func(side *Side, e *int64) bool {
+		return side.Timer == TimerExact && e != nil && time.Duration(*e) > lateLimit
+	}
+	if late(&s.arm.A, r.SendErrorANS) || late(&s.arm.B, r.SendErrorBNS) {
+		w.lead = min(3*max(w.lead, minLead)/2, maxLead)
+		return
+	}
+	w.lead = max(w.lead*7/8, minLead)
+}
+
+// ahead is how long before the agreed instant the first SYN is due.
+func (s *situation) ahead() time.Duration { return max(0, s.clock[0], s.clock[1]-s.skew) }
+
+// lab returns a lab that knows nothing of earlier trials.
+func (w *liveWorld) lab(ctx context.Context, s *lab.Scenario) (*live.Lab, error) {
+	l, err := w.labs.get(ctx, s, w.plan.Seed)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.SetLink(s.Link); err != nil {
+		return nil, err
+	}
+	return l, l.Renew()
+}
+
 // live is what a live trial is told of a side.
-func (s *Side) live(port uint16) live.Side {
+func (s *Side) live(port uint16, clock time.Duration) live.Side {
 	return live.Side{
-		Engine: punch.Engine(s.Engine), Strategy: punch.Strategy(s.Strategy), Port: port,
+		Engine: punch.Engine(s.Engine), Strategy: punch.Strategy(s.Strategy), Port: port, Clock: clock, Stock: s.Timer == TimerSleep,
 		Plan: func(p *punch.Plan) { p.TTL, p.Retries, p.Realtime = cmp.Or(s.TTL, p.TTL), s.Retries, s.Realtime },
 	}
 }
@@ -85,21 +120,25 @@ func sights(l *live.Lab) []sight {
 
 // liveRow puts into a row what the two ends reported. An end that cannot do its
 // part on this machine ends the sweep.
-func liveRow(row *Row, s *situation, r *live.TrialResult, bytes int64) error {
+func liveRow(row *Row, r *live.TrialResult, bytes int64) error {
 	row.At = r.At.UTC().Round(0)
 	row.Outcome, row.Simultaneous = Established, true
+	var last time.Duration
 	for i, end := range []*live.SideResult{&r.A, &r.B} {
 		if errors.Is(end.Err, punch.ErrMissing) || errors.Is(end.Err, punch.ErrPlan) {
 			return end.Err
 		}
 		outcome := Failed
-		if end.Report != nil {
-			outcome = string(end.Report.Outcome)
-			row.Simultaneous = row.Simultaneous && end.Report.Simultaneous != nil && *end.Report.Simultaneous
-			*[2]**int64{&row.SendErrorANS, &row.SendErrorBNS}[i] = end.Report.SendErrorNS
-			*[2]*int{&row.SYNsA, &row.SYNsB}[i] = syns(end.Report)
+		if rep := end.Report; rep != nil {
+			outcome = string(rep.Outcome)
+			row.Simultaneous = row.Simultaneous && rep.Simultaneous != nil && *rep.Simultaneous
+			*[2]**int64{&row.SendErrorANS, &row.SendErrorBNS}[i] = rep.SendErrorNS
+			*[2]*int{&row.SYNsA, &row.SYNsB}[i] = syns(rep)
+			if rep.Established != nil {
+				last = max(last, end.At.Sub(r.At)+time.Duration(*rep.Established))
+			}
 		}
-		if row.Outcome == Established && outcome != Established {
+		if row.Outcome == Established {
 			row.Outcome = outcome
 		}
 		if row.Error == "" && end.Err != nil {
@@ -112,25 +151,9 @@ func liveRow(row *Row, s *situation, r *live.TrialResult, bytes int64) error {
 	}
 	row.Simultaneous = row.Simultaneous && row.Outcome == Established
 	if row.Outcome == Established {
-		row.EstablishedNS = ns(established(s, r))
+		row.EstablishedNS = ns(last)
 	}
 	return nil
-}
-
-// established is when the later end was, after A's instant.
-func established(s *situation, r *live.TrialResult) time.Duration {
-	var last time.Duration
-	for i, end := range []*live.SideResult{&r.A, &r.B} {
-		if end.Report == nil || end.Report.Established == nil {
-			continue
-		}
-		at := time.Duration(*end.Report.Established) - s.clock[i]
-		if i == 1 {
-			at += s.skew
-		}
-		last = max(last, at)
-	}
-	return last
 }
 
 // syns counts the SYNs that an end sent.
@@ -144,4 +167,32 @@ func syns(r *punch.Report) int {
 	return n
 }
 
-func lasted(s *situation, r *live.TrialResult) time.Duration { return 0 }
+// lasted is how long the punch itself took: from the first instant, or the priming SYN, until
+// both ends were established or had failed.
+func lasted(r *live.TrialResult, prime, timeout time.Duration) time.Duration {
+	first, last := r.A.At, r.A.At
+	for _, end := range []*live.SideResult{&r.A, &r.B} {
+		if end.At.Before(first) {
+			first = end.At
+		}
+		if over := endOf(end, timeout); over.After(last) {
+			last = over
+		}
+	}
+	return last.Sub(first) + prime
+}
+
+// endOf is when an end was established or had failed.
+func endOf(end *live.SideResult, timeout time.Duration) time.Time {
+	switch r := end.Report; {
+	case r == nil:
+		return end.At
+	case r.Established != nil:
+		return end.At.Add(time.Duration(*r.Established))
+	case r.Outcome == punch.Timeout:
+		return end.At.Add(timeout)
+	case len(r.Events) > 0: // what ended it is the last that it saw
+		return r.Events[len(r.Events)-1].Time
+	}
+	return end.At
+}

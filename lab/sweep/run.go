@@ -20,6 +20,9 @@ type Options struct {
 	// Progress is told how many trials of how many are done, Done counted in. It may
 	// be nil.
 	Progress func(done, of int)
+	// Dir is the directory of the sweep, in which CapturesName is there, for the
+	// captures that the Config asks for. "": none are kept.
+	Dir string
 	// Workers is how many trials are simulated at the same time; 0:
 	// runtime.GOMAXPROCS. The rows are the same. Live trials are made one by one.
 	Workers int
@@ -133,14 +136,15 @@ func (p *plan) feed(ctx context.Context, first int64, work, order chan<- *job) {
 
 // open makes the world, and says how many trials it makes at the same time.
 func (p *plan) open(opt *Options) (world, int) {
+	keep := keeper{dir: opt.Dir, policy: p.Captures}
 	if p.World == Live {
-		return newLiveWorld(p), 1
+		return &liveWorld{plan: p, keep: keep}, 1
 	}
 	workers := opt.Workers
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	return &simWorld{p}, workers
+	return &simWorld{plan: p, keep: keep}, workers
 }
 
 // check says whether rows are the first that the plan makes.

@@ -1,8 +1,11 @@
 package sweep
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/synpunch/synpunch/lab"
@@ -11,7 +14,10 @@ import (
 )
 
 // simWorld makes trials in virtual time. It keeps nothing from one to the next.
-type simWorld struct{ plan *plan }
+type simWorld struct {
+	plan *plan
+	keep keeper
+}
 
 func (w *simWorld) try(ctx context.Context, s *situation) (*Row, error) {
 	cfg := w.plan.simConfig(&s.arm)
@@ -22,7 +28,15 @@ func (w *simWorld) try(ctx context.Context, s *situation) (*Row, error) {
 	row.At = sim.Epoch
 	cfg.Record = func(t *sim.Trial) { simRow(row, s, &t.Flow) }
 	var sights []sight
+	var packets bytes.Buffer
+	c, err := sim.NewCapture(&packets)
+	if err != nil {
+		return nil, err
+	}
 	cfg.Packet = func(p sim.Packet) {
+		if w.keep.dir != "" && w.keep.policy != CaptureNone {
+			c.Packet(p)
+		}
 		if p.Lane != sim.LaneNATA && p.Lane != sim.LaneNATB {
 			return
 		}
@@ -40,7 +54,10 @@ func (w *simWorld) try(ctx context.Context, s *situation) (*Row, error) {
 	if m, ok := firstMeeting(sights, due); ok {
 		meet(row, &m)
 	}
-	return row, nil
+	return row, w.keep.write(row, func(to io.Writer) error {
+		_, err := packets.WriteTo(to)
+		return errors.Join(c.Err(), err)
+	})
 }
 
 func (w *simWorld) close() error { return nil }
