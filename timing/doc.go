@@ -3,8 +3,8 @@
 // cross between two NATs, and a thread that returns from its sleep within a
 // microsecond of an instant.
 //
-// The geometry (Path), the clock arithmetic (Offset) and the calibration (Bias)
-// are pure: they take times and return times. Thread and Discipline touch the
+// The geometry (Path), the clock arithmetic (Offset), what two hosts can agree on with both
+// (Appointment) and the calibration (Bias) are pure: they take times and return times. Thread and Discipline touch the
 // operating system. Everything builds everywhere; off Linux the thread is
 // portable and less exact, and its Notes say so.
 //

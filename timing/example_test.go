@@ -67,3 +67,20 @@ func ExampleThread_SleepUntil() {
 	}
 	// Output: now
 }
+
+func ExampleAppointment() {
+	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	m := timing.Appointment{
+		// A's clock counts; B's is 250 ms ahead of it, within 5 ms.
+		A:    timing.Party{Sigma: 50 * time.Microsecond, Access: 2 * time.Millisecond},
+		B:    timing.Party{Sigma: 50 * time.Microsecond, Clock: timing.Offset{Offset: 250 * time.Millisecond, Bound: 5 * time.Millisecond}},
+		Path: timing.Path{AB: 6 * time.Millisecond, BA: 2 * time.Millisecond},
+	}
+	a, b := m.Instants(noon)
+	const clock = "15:04:05.000"
+	fmt.Printf("A sends at %s of its clock, B at %s of its own\n", a.Format(clock), b.Format(clock))
+	fmt.Printf("the SYNs cross with a probability of %.3f\n", m.Probability(m.Aim()))
+	// Output:
+	// A sends at 11:59:59.997 of its clock, B at 12:00:00.251 of its own
+	// the SYNs cross with a probability of 0.800
+}

@@ -30,7 +30,7 @@ func newSpread(sigma float64, bounds ...float64) spread {
 const (
 	narrowForNormal  = 0.01 // of the normal error, where there are several uniform ones
 	narrowestNormal  = 1e-4 // ... where there is one
-	narrowForUniform = 1e-4 // of the widest uniform error
+	narrowForUniform = 5e-5 // of the widest uniform error
 	reach            = 9.   // deviations beyond which nothing is left: 1e-19
 )
 
