@@ -20,6 +20,8 @@ var arrows = map[string][]string{
 	"nat/odds":          {"nat", "nat/predict", "rawtcp"}, // odds are of behaviours; the words for whole scenarios are the command's to read
 	"nat/discover":      {"rawtcp", "capture", "handoff", "nat", "rendezvous"},
 	"rendezvous":        {"timing"},
+	"rendezvous/stun":   {},
+	"rendezvous/ntp":    {"timing"},
 	"punch":             {"rawtcp", "timing", "capture", "handoff", "nat/predict"},
 	"lab":               {"nat", "timing"},
 	"lab/lanes":         {"capture"},
@@ -30,6 +32,7 @@ var arrows = map[string][]string{
 	"lab/sweep":         {"lab", "lab/sim", "lab/live", "nat", "punch", "capture", "timing", "rawtcp"}, // as lab/matrix, and it says beforehand what timing expects and finds the SYNs at the NATs
 	"lab/sweep/parquet": {"lab/sweep"},
 	"lab/sweep/draw":    {"lab/sweep", "lab/figure", "timing"},
+	"lab/page":          {"lab/sweep", "lab/sweep/draw", "lab/figure", "capture", "rawtcp"}, // a page has the figures of a sweep and the ladders of its trials
 	"internal/doctor":   {"timing", "handoff", "rawtcp", "capture"},
 }
 
@@ -41,7 +44,7 @@ var importers = map[string][]string{
 	"internal/doctor":  {"cmd/"},
 	"internal/testenv": {"internal/testenv"},
 	"internal/house":   {"nobody"},
-	"lab/figure":       {"cmd/", "examples/", "lab/page"}, // it pulls in a module for plots
+	"lab/figure":       {"cmd/", "examples/", "lab/page", "lab/sweep/draw"}, // it pulls in a module for plots
 }
 
 func TestArrows(t *testing.T) {
