@@ -179,6 +179,23 @@ func (c *conn) sendError(pkt []byte, err error) error {
 	return fmt.Errorf("rawtcp: send to %v: %w", to, err)
 }
 
+// dup returns a descriptor of the same socket that blocks.
+func (c *conn) dup() (int, error) {
+	fd := -1
+	var err error
+	if cerr := c.raw.Control(func(s uintptr) { fd, err = unix.FcntlInt(s, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil {
+		return -1, cerr
+	}
+	if err != nil {
+		return -1, os.NewSyscallError("dup", err)
+	}
+	if err := unix.SetNonblock(fd, false); err != nil {
+		unix.Close(fd)
+		return -1, os.NewSyscallError("fcntl", err)
+	}
+	return fd, nil
+}
+
 func (c *conn) close() error {
 	if err := c.sock.Close(); err != nil {
 		return fmt.Errorf("rawtcp: close: %w", err)

@@ -1,0 +1,73 @@
+package rawtcp_test
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/synpunch/synpunch/internal/testenv"
+	"github.com/synpunch/synpunch/rawtcp"
+)
+
+func mustBlast(tb testing.TB, f *rawtcp.Fan, cfg *rawtcp.BlastConfig) *rawtcp.Blast {
+	tb.Helper()
+	b, err := rawtcp.OpenBlast(context.Background(), f, cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return b
+}
+
+// BenchmarkBlast is one SYN of a fan to the far end of a veth pair on each path.
+func BenchmarkBlast(b *testing.B) {
+	if !testenv.Isolate(b) {
+		return
+	}
+	s := newSink(b)
+	for _, path := range []rawtcp.Path{rawtcp.PathPacket, rawtcp.PathRaw, rawtcp.PathXDP} {
+		b.Run(path.String(), func(b *testing.B) {
+			blast := mustBlast(b, s.fan(b, false), &rawtcp.BlastConfig{Path: path, Rate: rawtcp.Unpaced})
+			before := s.received(b)
+			b.ReportAllocs()
+			b.ResetTimer()
+			cpu := cpuTime(b)
+			sent, err := blast.Send(context.Background(), 0, uint64(b.N))
+			b.StopTimer()
+			cpu = cpuTime(b) - cpu
+			if got := s.received(b) - before; err != nil || sent != uint64(b.N) || got < sent {
+				b.Fatalf("sent %d of %d, %d arrived: %v", sent, b.N, got, err)
+			}
+			b.ReportMetric(float64(cpu.Nanoseconds())/float64(sent), "cpu-ns/SYN")
+		})
+	}
+}
+
+// BenchmarkFanSYN is what a SYN of a fan costs without sending it.
+func BenchmarkFanSYN(b *testing.B) {
+	s := &sink{local4: netip.MustParseAddr("10.9.0.1"), remote4: netip.MustParseAddr("10.9.0.2")}
+	f := s.fan(b, false)
+	now := time.Now()
+	b.ReportAllocs()
+	i := uint64(0)
+	for b.Loop() {
+		f.SYN(now, i)
+		i++
+	}
+}
+
+// cpuTime is what this process has used, the kernel's work for it included.
+func cpuTime(tb testing.TB) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		tb.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
