@@ -62,7 +62,7 @@ func (e *extent) add(a *Axis, vs ...float64) {
 // they are a little beyond the values.
 func newScale(a Axis, e extent, count int, round bool) *scale {
 	s := &scale{Axis: a}
-	fixed := a.Min != 0 || a.Max != 0
+	fixed := (a.Min != 0 || a.Max != 0) && !(a.Unit == Percent && a.Min == 0 && a.Max == 1)
 	switch {
 	case fixed && a.Max > a.Min && (!a.Log || a.Min > 0):
 		s.lo, s.hi, round = a.Min, a.Max, false
@@ -216,11 +216,13 @@ func (s *scale) shows(v float64) bool {
 
 // write is a value of its own, with its unit.
 func (a *Axis) write(v float64) string {
-	switch a.Unit {
-	case Duration:
+	switch {
+	case v == 0 && a.Unit == Duration:
+		return "0"
+	case a.Unit == Duration:
 		u := unitOf(v)
 		return short(v/u.of, 3) + " " + u.name
-	case Percent:
+	case a.Unit == Percent:
 		return short(100*v, 3) + " %"
 	}
 	return short(v, 4)

@@ -10,7 +10,13 @@ func (c *Calibration) sketch() *sketch {
 	share := func(title string) Axis { return Axis{Title: title, Unit: Percent} }
 	f.x = newScale(share(cmp.Or(c.Stated, "stated")), extent{any: true}, f.acrossTicks(), false)
 	f.y = newScale(share(cmp.Or(c.Observed, "observed")), extent{any: true}, f.acrossTicks(), false)
-	f.keysOf(c.Series)
+	list := slices.Clone(c.Series)
+	for i := range list {
+		if list[i].Style != Outline { // neighbours have nothing to do with each other
+			list[i].Style = Dots
+		}
+	}
+	f.keysOf(list)
 	f.head()
 	f.sides()
 	f.area(f.right-f.left, false)
@@ -19,8 +25,8 @@ func (c *Calibration) sketch() *sketch {
 	} else {
 		f.nothing()
 	}
-	for i := range c.Series {
-		f.series(&c.Series[i], i)
+	for i := range list {
+		f.series(&list[i], i)
 	}
 	f.axisY()
 	f.axisX()

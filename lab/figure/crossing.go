@@ -47,7 +47,7 @@ func (c *Crossing) sketch() *sketch {
 	for _, l := range labels {
 		side = max(side, width(l.text, tickSize)*1.04)
 	}
-	f.left, f.right = edge+width("0 ns", tickSize)+20, f.w-edge-side-22
+	f.left, f.right = edge+width("0", tickSize)+20, f.w-edge-side-22
 	f.top = f.y0 + 24
 	f.bottom = f.top + min(300, f.w*0.55)
 	y := func(t float64) float64 { return f.top + (f.bottom-f.top)*(t+ba+0.06*whole)/(ab+2*ba+0.12*whole) }

@@ -124,7 +124,7 @@ type Set struct {
 }
 
 // Calibration sets what was stated beforehand against how often it came true. X and Y
-// of the points are shares from 0 to 1.
+// of the points are shares from 0 to 1; their Style is Dots, unless it is Outline.
 type Calibration struct {
 	Title            string
 	Notes            []string

@@ -370,7 +370,7 @@ func TestNumbers(t *testing.T) {
 			t.Errorf("short(%v) = %q, want %q", v, got, want)
 		}
 	}
-	for v, want := range map[float64]string{0: "0 ns", 999: "999 ns", 1500: "1.5 µs", -20 * ms: "−20 ms", 1.5e9: "1.5 s", 1200e9: "20 min"} {
+	for v, want := range map[float64]string{0: "0", 999: "999 ns", 1500: "1.5 µs", -20 * ms: "−20 ms", 1.5e9: "1.5 s", 1200e9: "20 min"} {
 		if got := (&Axis{Unit: Duration}).write(v); got != want {
 			t.Errorf("write(%v) = %q, want %q", v, got, want)
 		}
