@@ -50,11 +50,13 @@ type fanEngine struct {
 	waitSend   time.Time // the device was full: nothing is sent before
 	progressed time.Time
 
-	tally  fanTally
-	weight int // of each RST and ICMP error that the filter lets through
-	out    []rawtcp.Segment
-	buf    []byte
-	warmed time.Time
+	tally   fanTally
+	canary  canary
+	numbers *rawtcp.ISNGenerator
+	weight  int // of each RST and ICMP error that the filter lets through
+	out     []rawtcp.Segment
+	buf     []byte
+	warmed  time.Time
 }
 
 // fanTally is what the report needs.
@@ -107,30 +109,57 @@ func (e *fanEngine) prepareRepair(local, remote netip.AddrPort) error {
 	return err
 }
 
-// prime asks what the peer's NAT says to SYNs that nobody expects.
+// prime asks what the peer's NAT says to SYNs that nobody expects, and whether the router
+// behind our own answers those that end there.
 func (e *fanEngine) prime(ctx context.Context) error {
-	gen, err := isnGenerator()
-	if err != nil {
+	var err error
+	if e.numbers, err = isnGenerator(); err != nil {
 		return err
 	}
-	p := &e.a.plan
-	ports := p.remotePorts()
-	for i := range min(fanProbes, len(ports)) {
-		local := netip.AddrPortFrom(p.Local.Addr(), p.probe)
-		remote := netip.AddrPortFrom(p.Remote.Addr(), ports[i*len(ports)/fanProbes%len(ports)])
-		syn := rawtcp.Segment{
-			Src: local, Dst: remote, DF: true, Flags: rawtcp.SYN, Seq: gen.ISN(local, remote, time.Now()), Window: 64240,
-			Options: rawtcp.Options{MSS: p.mss},
+	for i := range fanProbes + canaryFirst {
+		ttl := uint8(0)
+		if i >= fanProbes {
+			ttl = e.a.plan.TTL
 		}
-		if err := e.transmit(&syn); err != nil {
+		if err := e.sendProbe(ttl); err != nil {
 			return err
 		}
-		e.tally.probes++
 		if err := e.a.sleepUntil(ctx, time.Now().Add(fanProbeGap)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// sendProbe sends one SYN on a flow of its own from the probe's port. With a TTL it is a canary.
+func (e *fanEngine) sendProbe(ttl uint8) error {
+	p := &e.a.plan
+	ports := p.remotePorts()
+	local := netip.AddrPortFrom(p.Local.Addr(), p.probe)
+	// A golden step visits all ports in an order that is none.
+	remote := netip.AddrPortFrom(p.Remote.Addr(), ports[(e.tally.probes*len(ports)*618/1000+e.tally.probes)%len(ports)])
+	now := time.Now()
+	syn := rawtcp.Segment{
+		Src: local, Dst: remote, TTL: ttl, DF: true, Flags: rawtcp.SYN, Seq: e.numbers.ISN(local, remote, now), Window: 64240,
+		Options: rawtcp.Options{MSS: p.mss},
+	}
+	e.tally.probes++
+	if ttl != 0 {
+		e.canary.left(now)
+	}
+	return e.transmit(&syn)
+}
+
+// sing sends a canary if one is due. One that tells nothing new is no reason to end.
+func (e *fanEngine) sing(now time.Time) error {
+	if e.phase != fanSending || e.tally.primed || e.hit() || !e.canary.works() {
+		return nil
+	}
+	due, err := e.canary.due(now, e.tally.syns)
+	if err != nil || !due {
+		return err
+	}
+	return e.sendProbe(e.a.plan.TTL)
 }
 
 // arm makes the fan and opens what sends it.
@@ -140,10 +169,13 @@ func (e *fanEngine) arm(ctx context.Context) error {
 	p := &e.a.plan
 	e.tally.primed = p.FanOut.Prime == PrimeAlways ||
 		p.FanOut.Prime == PrimeAuto && e.tally.probed.resets+e.tally.probed.prohibited+e.tally.probed.unreachable > 0
-	gen, err := isnGenerator()
-	if err != nil {
-		return err
+	if e.numbers == nil {
+		var err error
+		if e.numbers, err = isnGenerator(); err != nil {
+			return err
+		}
 	}
+	gen := e.numbers
 	cfg := rawtcp.FanConfig{
 		HandshakeConfig: rawtcp.HandshakeConfig{
 			Local: netip.AddrPortFrom(p.Local.Addr(), 0), Remote: netip.AddrPortFrom(p.Remote.Addr(), 0),
@@ -164,6 +196,7 @@ func (e *fanEngine) arm(ctx context.Context) error {
 			return fmt.Errorf("punch: a key for the order of the SYNs: %w", err)
 		}
 	}
+	var err error
 	if e.fan, e.blast, err = e.load(cfg); err != nil {
 		return err
 	}
@@ -181,7 +214,7 @@ func (e *fanEngine) load(cfg rawtcp.FanConfig) (*rawtcp.Fan, *rawtcp.Blast, erro
 		return nil, nil, planErr("%w", err)
 	}
 	p := &e.a.plan
-	blast, err := rawtcp.OpenBlast(fan, &rawtcp.BlastConfig{
+	blast, err := rawtcp.OpenBlast(e.ctx, fan, &rawtcp.BlastConfig{
 		Rate: rawtcp.Unpaced, Interface: p.Interface,
 		Conn: rawtcp.Config{Local: p.Local.Addr(), Interface: p.bound},
 	})
@@ -207,6 +240,10 @@ func (e *fanEngine) probeAnswer(s *sighting) bool {
 	case s.icmp != nil:
 		if s.icmp.Src.Port() != probe {
 			return false
+		}
+		if kindOf(s.icmp) == icmpOther {
+			e.canary.back()
+			return true
 		}
 		e.tally.probed.addICMP(s.icmp, 1)
 		return true
@@ -400,6 +437,9 @@ func (e *fanEngine) step(now time.Time) (bool, error) {
 	if err := e.fan.Err(); err != nil {
 		return false, e.gaveUp(fromHandshake(err))
 	}
+	if err := e.sing(now); err != nil {
+		return false, err
+	}
 	return false, e.send(now)
 }
 
@@ -433,6 +473,9 @@ func (e *fanEngine) deadline() (time.Time, bool) {
 		next = e.resume()
 	default:
 		return d, ok
+	}
+	if c := e.canary.deadline(); e.phase == fanSending && e.canary.works() && c.Before(next) {
+		next = c
 	}
 	if !ok || next.Before(d) {
 		return next, true

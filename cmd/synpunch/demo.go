@@ -242,9 +242,10 @@ func runDemo(cmd *cobra.Command, f *demoFlags, t *live.Trial, s *lab.Scenario) e
 	t.At = time.Now().Add(lead).Truncate(time.Millisecond)
 	fmt.Fprintf(progress, "instant  %s, in %v\n", t.At.UTC().Format("2006-01-02 15:04:05.000 MST"), time.Until(t.At).Round(time.Millisecond))
 	r, err := t.Run(ctx, l)
-	if err != nil {
+	if err != nil && !fanned(t) { // what a fan-out has sent is told also when it was cut short
 		return err
 	}
+	cut := err
 	res := newDemoResult(f, s, t, l, r)
 	out := cmd.OutOrStdout()
 	if f.json {
@@ -274,6 +275,9 @@ func runDemo(cmd *cobra.Command, f *demoFlags, t *live.Trial, s *lab.Scenario) e
 		for _, n := range res.Notes {
 			fmt.Fprintf(out, "note     %s\n", n)
 		}
+	}
+	if cut != nil {
+		return cut
 	}
 	if f.keep {
 		waitInLab(cmd, l)
@@ -394,7 +398,7 @@ func newDemoResult(f *demoFlags, s *lab.Scenario, t *live.Trial, l *live.Lab, r 
 			res.MarginNS = &margin
 		}
 	}
-	if res.Outcome != punch.Established {
+	if res.Outcome != punch.Established && !fanned(t) {
 		res.Notes = append(res.Notes, f.unpredictable(s)...)
 	}
 	return res
@@ -430,6 +434,8 @@ func (d *demoResult) verdict(r *live.TrialResult) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "verdict  ")
 	switch {
+	case d.A != nil && d.A.FanOut != nil:
+		b.WriteString("fan-out")
 	case d.Crossed && d.MarginNS != nil:
 		fmt.Fprintf(&b, "crossed, margin %v", time.Duration(*d.MarginNS).Round(time.Microsecond))
 	case d.Crossed:
