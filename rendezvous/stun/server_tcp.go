@@ -1,6 +1,7 @@
 package stun
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -125,6 +126,9 @@ func (r *stream) next(idle, whole time.Duration) ([]byte, error) {
 			size, err := Length(r.buf)
 			if err != nil {
 				return nil, err
+			}
+			if binary.BigEndian.Uint32(r.buf[4:]) != cookie {
+				return nil, ErrNotSTUN // the Binding requests of RFC 3489 are UDP only
 			}
 			if len(r.buf) >= size {
 				r.used = size
