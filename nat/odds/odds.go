@@ -27,7 +27,7 @@ type Config struct {
 
 // Chosen by us.
 const (
-	DefaultRate       = 10_000
+	DefaultRate       = 500
 	DefaultLocalPorts = 1024
 	DefaultLooks      = 3
 	DefaultApart      = 100 * time.Millisecond

@@ -200,14 +200,22 @@ func (o *Odds) idle(p *play, r Order) bool {
 // compare puts the strategy with the better chance first; among equals the cheaper
 // one, and then the faster one.
 func compare(x, y Strategy) int {
-	const alike = 200 // half a per cent
-	if c := cmp.Compare(math.Round(y.P*alike), math.Round(x.P*alike)); c != 0 {
+	if c := cmp.Compare(alike(y.P), alike(x.P)); c != 0 {
 		return c
 	}
 	if c := cmp.Compare(x.SYNs(), y.SYNs()); c != 0 {
 		return c
 	}
 	return cmp.Compare(x.First, y.First)
+}
+
+// alike makes chances the same that differ by less than half a per cent, or, where they are small, in the third digit.
+func alike(p float64) float64 {
+	if p >= 0.05 || p == 0 {
+		return math.Round(200*p) / 200
+	}
+	unit := math.Pow(10, math.Floor(math.Log10(p))-1)
+	return math.Round(p/unit) * unit
 }
 
 // needs finds the smallest budgets: by doubling, because with mappings that end more SYNs can be worse, and

@@ -82,10 +82,9 @@ func number(x float64) string {
 
 // Round keeps three digits of a duration.
 func Round(d time.Duration) time.Duration {
-	for unit := time.Hour; unit >= 1000; unit /= 10 {
-		if d >= 100*unit {
-			return d.Round(unit)
-		}
+	unit := time.Duration(1)
+	for d >= 1000*unit {
+		unit *= 10
 	}
-	return d.Round(time.Nanosecond)
+	return d.Round(unit)
 }
