@@ -509,6 +509,7 @@ func (z *Analyzer) Finish(end time.Time) ([]*Timeline, Summary) {
 			byISN[isns] = i
 		}
 	}
+	link(tls)
 	z.done, z.tuples, z.live = nil, nil, 0
 	return tls, z.sum
 }

@@ -49,16 +49,18 @@ type Event struct {
 	Note           string `json:"note,omitempty"`           // for people; parts are joined with "; "
 	Omitted        int    `json:"omitted,omitempty"`        // packets of the flow left out just before this one
 
-	end     int8 // index of From while the ends have no names yet
-	opening bool // one that a timeline lists before all others
-	loose   bool // not to be expected at the next lane: that its sight is missing there means nothing
+	end     int8   // index of From while the ends have no names yet
+	id      uint16 // IP ID, for diagnosis
+	index   int    // among the events of a ladder
+	opening bool   // one that a timeline lists before all others
+	loose   bool   // not to be expected at the next lane: that its sight is missing there means nothing
 }
 
 // SegmentEvent is the event of a segment that from ("a" or "b") sent and that
 // passed a place at the time. RelSeq and RelAck stay 0.
 func SegmentEvent(at time.Time, from string, s *rawtcp.Segment) Event {
 	e := Event{
-		Time: at, From: from, Src: s.Src, Dst: s.Dst, TTL: s.TTL,
+		Time: at, From: from, Src: s.Src, Dst: s.Dst, TTL: s.TTL, id: s.ID,
 		Flags: s.Flags, Seq: uint32(s.Seq), Window: s.Window,
 		Len: max(s.PayloadLen, len(s.Payload)),
 	}

@@ -111,4 +111,5 @@ type Timeline struct {
 	begun bool  // every packet of the opening is
 
 	toA, toB time.Duration // Ladder.ToA, Ladder.ToB
+	links    links
 }

@@ -101,6 +101,7 @@ func Join(a, b []*Timeline, cfg *JoinConfig) (joined []*Joined, onlyA, onlyB []*
 		}
 	}
 	settle(joined, cfg)
+	linkCaptures(onlyA, onlyB)
 	return joined, onlyA, onlyB
 }
 

@@ -163,7 +163,9 @@ func (k *sketch) paths() []*path {
 	at := make([][]Event, len(k.Lanes))
 	for i := range k.Events {
 		if n, ok := lane[k.Events[i].Where]; ok {
-			at[n] = append(at[n], k.Events[i])
+			e := k.Events[i]
+			e.index = i
+			at[n] = append(at[n], e)
 		}
 	}
 	for _, events := range at {

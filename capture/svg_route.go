@@ -27,6 +27,7 @@ type stop struct {
 	lane     int
 	at       time.Time
 	reckoned bool // not seen: half a round trip before or after it was
+	event    int  // index of the event that says so
 }
 
 // scene is what a picture shows: lanes, and the routes between them.
@@ -36,7 +37,7 @@ type scene struct {
 	reckoned []bool   // lanes whose times are not seen but worked out
 	routes   []route
 	ref      time.Time
-	level    bool // no hop takes any time
+	point    bool // one capture point saw it all
 	omitted  []omission
 }
 
@@ -58,6 +59,7 @@ func (l *Ladder) scene() *scene {
 		s.under = make([]string, len(s.lanes))
 	}
 	s.reckoned = make([]bool, len(s.lanes))
+	s.point = k.point
 	if k.point {
 		s.fromOnePoint(l, paths)
 	} else {
@@ -74,24 +76,14 @@ func (l *Ladder) scene() *scene {
 	if l.Omitted > 0 {
 		s.omitted = append(s.omitted, omission{l.Events[len(l.Events)-1].Time, l.Omitted})
 	}
-	s.level = true
-	for i := range s.routes {
-		r := &s.routes[i]
-		s.level = s.level && (r.stub > 0 || r.duration() == 0)
-	}
 	return s
-}
-
-// duration is the time from the first stop to the last.
-func (r *route) duration() time.Duration {
-	return r.stops[len(r.stops)-1].at.Sub(r.stops[0].at)
 }
 
 // route is the way of a packet that lanes of their own saw.
 func (k *sketch) route(p *path) route {
 	r := route{e: p.sights[0].e, dir: p.dir}
 	for _, s := range p.sights {
-		r.stops = append(r.stops, stop{lane: s.lane, at: s.e.Time})
+		r.stops = append(r.stops, stop{lane: s.lane, at: s.e.Time, event: s.e.index})
 	}
 	first, last := p.sights[0], p.sights[len(p.sights)-1]
 	outer := func(lane, dir int) bool { return edgeLane(lane, dir, len(k.Lanes)) }
@@ -179,11 +171,11 @@ func (s *scene) fromOnePoint(l *Ladder, paths []*path) {
 		if e.ICMP != "" { // who sent it says nothing about where
 			r.comes = true
 		} else if begin != here {
-			r.stops = append(r.stops, stop{begin, e.Time.Add(-before), true})
+			r.stops = append(r.stops, stop{lane: begin, at: e.Time.Add(-before), reckoned: true})
 		}
 		r.stops = append(r.stops, stop{lane: here, at: e.Time})
 		if end != here {
-			r.stops = append(r.stops, stop{end, e.Time.Add(after), true})
+			r.stops = append(r.stops, stop{lane: end, at: e.Time.Add(after), reckoned: true})
 		}
 		s.routes = append(s.routes, r)
 	}
