@@ -1,11 +1,9 @@
 package live
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -30,12 +28,11 @@ func abort(conn *net.TCPConn) error {
 
 // stockOutcome sorts what Dial says, as package punch does for its engine connect.
 func stockOutcome(err error) punch.Outcome {
+	var timeout net.Error
 	switch {
 	case err == nil:
 		return punch.Established
-	case errors.Is(err, context.Canceled):
-		return punch.Failed
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, unix.ETIMEDOUT):
+	case errors.As(err, &timeout) && timeout.Timeout(): // the Dialer's, or ETIMEDOUT
 		return punch.Timeout
 	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ECONNRESET):
 		return punch.Refused
