@@ -12,20 +12,6 @@ import (
 	"github.com/synpunch/synpunch/rawtcp"
 )
 
-func mustBlast(tb testing.TB, f *rawtcp.Fan, cfg *rawtcp.BlastConfig) *rawtcp.Blast {
-	tb.Helper()
-	b, err := rawtcp.OpenBlast(context.Background(), f, cfg)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := b.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
-	return b
-}
-
 // BenchmarkBlast is one SYN of a fan to the far end of a veth pair on each path.
 func BenchmarkBlast(b *testing.B) {
 	if !testenv.Isolate(b) {

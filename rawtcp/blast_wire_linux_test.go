@@ -23,8 +23,24 @@ type sink struct {
 
 func newSink(tb testing.TB) *sink {
 	tb.Helper()
+	s := newPair(tb)
+	s.mac = net.HardwareAddr{2, 0, 0, 0, 9, 2}
+	near, err := netlink.LinkByName("near")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, remote := range []netip.Addr{s.remote4, s.remote6} {
+		if err := netlink.NeighSet(&netlink.Neigh{LinkIndex: near.Attrs().Index, State: netlink.NUD_PERMANENT, IP: remote.AsSlice(), HardwareAddr: s.mac}); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return s
+}
+
+// newPair is a veth pair between this namespace and another, where the remote addresses are.
+func newPair(tb testing.TB) *sink {
+	tb.Helper()
 	s := &sink{
-		mac:    net.HardwareAddr{2, 0, 0, 0, 9, 2},
 		local4: netip.MustParseAddr("10.9.0.1"), remote4: netip.MustParseAddr("10.9.0.2"),
 		local6: netip.MustParseAddr("2001:db8:9::1"), remote6: netip.MustParseAddr("2001:db8:9::2"),
 	}
@@ -41,26 +57,33 @@ func newSink(tb testing.TB) *sink {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "near"
 	must(netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "far", PeerNamespace: netlink.NsFd(s.far.Fd())}))
+	addresses := func(name string, addrs ...netip.Addr) error {
+		link, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		for _, a := range addrs {
+			ones, flags := 24, 0
+			if a.Is6() {
+				ones, flags = 64, unix.IFA_F_NODAD
+			}
+			if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(ones, a.BitLen())}, Flags: flags}); err != nil {
+				return err
+			}
+		}
+		return netlink.LinkSetUp(link)
+	}
 	must(s.far.Do(func() error {
 		link, err := netlink.LinkByName("far")
 		if err != nil {
 			return err
 		}
-		return netlink.LinkSetUp(link)
+		s.mac = link.Attrs().HardwareAddr
+		return addresses("far", s.remote4, s.remote6)
 	}))
-	near, err := netlink.LinkByName("near")
-	must(err)
 	updates, done := make(chan netlink.LinkUpdate), make(chan struct{})
 	must(netlink.LinkSubscribe(updates, done))
-	must(netlink.LinkSetUp(near))
-	for _, a := range []struct{ local, remote netip.Addr }{{s.local4, s.remote4}, {s.local6, s.remote6}} {
-		ones, flags := 24, 0
-		if a.local.Is6() {
-			ones, flags = 64, unix.IFA_F_NODAD
-		}
-		must(netlink.AddrAdd(near, &netlink.Addr{IPNet: &net.IPNet{IP: a.local.AsSlice(), Mask: net.CIDRMask(ones, a.local.BitLen())}, Flags: flags}))
-		must(netlink.NeighSet(&netlink.Neigh{LinkIndex: near.Attrs().Index, State: netlink.NUD_PERMANENT, IP: a.remote.AsSlice(), HardwareAddr: s.mac}))
-	}
+	must(addresses("near", s.local4, s.local6))
 	// A device gets its queue from the link watch (dev_activate), and drops what comes earlier.
 	timeout := time.After(patience)
 	for up := false; !up; {

@@ -138,33 +138,41 @@ func (b *blast) neighbour(ctx context.Context, rt *netlink.Conn, index int, gate
 	if err != nil {
 		return nil, err
 	}
-	if mac, err := neighbourIn(table, index, gateway); mac != nil || err != nil {
+	if mac, _, err := neighbourIn(table, index, gateway); mac != nil || err != nil {
 		return mac, err
 	}
 	if err := b.knock(cfg); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, hopPatience)
+	wait, cancel := context.WithTimeout(ctx, hopPatience)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { news.SetReadDeadline(time.Now()) })
+	stop := context.AfterFunc(wait, func() { news.SetReadDeadline(time.Now()) })
 	defer stop()
 	for {
 		changes, err := news.Receive()
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("no answer: %w", unix.EHOSTUNREACH)
+			return nil, ctx.Err()
+		}
+		if wait.Err() != nil {
+			return nil, errNoAnswer
 		}
 		if err != nil {
 			return nil, err
 		}
-		if mac, err := neighbourIn(changes, index, gateway); mac != nil || err != nil {
+		if mac, failed, err := neighbourIn(changes, index, gateway); mac != nil || err != nil {
 			return mac, err
+		} else if failed {
+			return nil, errNoAnswer
 		}
 	}
 }
 
-// neighbourIn looks for a usable entry (struct ndmsg) among messages; an error says
-// that the kernel has asked in vain.
-func neighbourIn(msgs []netlink.Message, index int, gateway netip.Addr) (net.HardwareAddr, error) {
+// errNoAnswer: the kernel has asked for an Ethernet address in vain.
+var errNoAnswer = fmt.Errorf("no answer: %w", unix.EHOSTUNREACH)
+
+// neighbourIn looks for a usable entry (struct ndmsg) among messages. It has failed if the
+// kernel has given up asking.
+func neighbourIn(msgs []netlink.Message, index int, gateway netip.Addr) (_ net.HardwareAddr, failed bool, _ error) {
 	const usable = unix.NUD_PERMANENT | unix.NUD_NOARP | unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE
 	for _, m := range msgs {
 		if m.Header.Type != unix.RTM_NEWNEIGH || len(m.Data) < unix.SizeofNdMsg || int(binary.NativeEndian.Uint32(m.Data[4:])) != index {
@@ -173,7 +181,7 @@ func neighbourIn(msgs []netlink.Message, index int, gateway netip.Addr) (net.Har
 		state := binary.NativeEndian.Uint16(m.Data[8:])
 		dec, err := netlink.NewAttributeDecoder(m.Data[unix.SizeofNdMsg:])
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		var addr netip.Addr
 		var mac net.HardwareAddr
@@ -186,13 +194,14 @@ func neighbourIn(msgs []netlink.Message, index int, gateway netip.Addr) (net.Har
 			}
 		}
 		if err := dec.Err(); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if addr == gateway && state&usable != 0 && len(mac) == 6 {
-			return mac, nil
+			return mac, false, nil
 		}
+		failed = failed || addr == gateway && state == unix.NUD_FAILED
 	}
-	return nil, nil
+	return nil, failed, nil
 }
 
 // knock sends the first SYN through the kernel's routing.

@@ -1,0 +1,5 @@
+//go:build !race
+
+package rawtcp_test
+
+const raceEnabled = false
