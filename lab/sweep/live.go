@@ -98,7 +98,7 @@ func (w *liveWorld) lab(ctx context.Context, s *lab.Scenario) (*live.Lab, error)
 // live is what a live trial is told of a side.
 func (s *Side) live(port uint16, clock time.Duration) live.Side {
 	return live.Side{
-		Engine: punch.Engine(s.Engine), Strategy: punch.Strategy(s.Strategy), Port: port, Clock: clock, Stock: s.Timer == TimerSleep,
+		Engine: punch.Engine(s.Engine), Strategy: punch.Strategy(s.Strategy), Port: port, Clock: clock, Stock: s.Timer == TimerSleep, Observations: looks(s.NAT),
 		Plan: func(p *punch.Plan) { p.TTL, p.Retries, p.Realtime = cmp.Or(s.TTL, p.TTL), s.Retries, s.Realtime },
 	}
 }

@@ -67,7 +67,7 @@ func (c *Config) simConfig(a *Arm) sim.Config {
 	cfg := sim.Config{Scenario: c.scenario(a), Timeout: c.Timeout, Trials: 1, Workers: 1}
 	for i, to := range []*sim.Side{&cfg.A, &cfg.B} {
 		s := [2]*Side{&a.A, &a.B}[i]
-		*to = sim.Side{Engine: sim.Engine(s.Engine), Strategy: sim.Strategy(s.Strategy), TTL: s.TTL, Retries: s.Retries}
+		*to = sim.Side{Engine: sim.Engine(s.Engine), Strategy: sim.Strategy(s.Strategy), TTL: s.TTL, Retries: s.Retries, Observations: looks(s.NAT)}
 	}
 	return cfg
 }

@@ -20,6 +20,9 @@ func (c *Config) Validate() error {
 
 // withDefaults checks a Config and fills in what is zero.
 func (c *Config) withDefaults() (*Config, error) {
+	if c == nil {
+		c = &Config{}
+	}
 	d := *c
 	d.Arms = slices.Clone(c.Arms)
 	set(&d.World, Sim)
@@ -193,4 +196,14 @@ func (c *Config) scenario(a *Arm) lab.Scenario {
 		A:      lab.Site{NAT: a.nat(&a.A)}, B: lab.Site{NAT: a.nat(&a.B)},
 		Link: lab.Link{AB: &a.DelayAB, BA: &a.DelayBA, Jitter: a.Jitter, Loss: a.Loss},
 	}
+}
+
+// looks is how often third parties look at the external port of a host, for its peer to know
+// as much as can be known.
+func looks(nat string) int {
+	chain, err := lab.ParseNAT(nat)
+	if err != nil {
+		return 0
+	}
+	return chain.Looks()
 }
