@@ -7,6 +7,8 @@
 // light and dark, and can be printed. All that comes from files is escaped.
 //
 //	s, err := page.Read("results")
+//	...
+//	defer s.Close()
 //	err = s.Write(w, nil)
 //
 // Package lab/sweep/draw gives the figures alone.

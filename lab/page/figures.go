@@ -2,6 +2,7 @@ package page
 
 import (
 	"html/template"
+	"math"
 	"slices"
 	"strings"
 
@@ -35,6 +36,9 @@ var says = []struct{ name, text string }{
 func (s *Sweep) figures() []figureView {
 	var list []figureView
 	for _, n := range draw.Figures(s.Summary, s.Rows) {
+		if h, ok := n.Figure.(*figure.Histogram); ok && !varies(h) {
+			continue // a simulation without errors
+		}
 		v := newFigure("figure-"+n.Name, n.Figure, 1+len(s.Summary.Config.Arms))
 		if i := slices.IndexFunc(says, func(w struct{ name, text string }) bool { return strings.HasPrefix(n.Name, w.name) }); i >= 0 {
 			v.Says = says[i].text
@@ -83,4 +87,21 @@ func resized(fig figure.Figure, width float64, notes int) figure.Figure {
 		return &c
 	}
 	return fig
+}
+
+// varies says whether a histogram has two values that differ.
+func varies(h *figure.Histogram) bool {
+	first := math.NaN()
+	for _, s := range h.Sets {
+		for _, v := range s.Values {
+			switch {
+			case math.IsNaN(v):
+			case math.IsNaN(first):
+				first = v
+			case v != first:
+				return true
+			}
+		}
+	}
+	return false
 }

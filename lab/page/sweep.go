@@ -27,7 +27,10 @@ type Sweep struct {
 	Summary  *sweep.Summary
 	Damage   []Damage // lines that could not
 	files    fs.FS
+	root     *os.Root // nil: the files are the caller's
 }
+
+var _ io.Closer = (*Sweep)(nil)
 
 // Damage is a line of trials.jsonl that is left out.
 type Damage struct {
@@ -37,7 +40,7 @@ type Damage struct {
 
 func (d Damage) String() string { return fmt.Sprintf("line %d: %v", d.Line, d.Err) }
 
-// Read reads the directory of a sweep, complete or not. Links that lead out of the
+// Read reads the directory of a sweep, complete or not; the caller closes it. Links that lead out of the
 // directory are not followed. An error that wraps ErrNotSweep says that there is none.
 func Read(dir string) (*Sweep, error) {
 	info, err := os.Stat(dir)
@@ -51,7 +54,20 @@ func Read(dir string) (*Sweep, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read a sweep: %w", err)
 	}
-	return ReadFS(root.FS(), dir)
+	s, err := ReadFS(root.FS(), dir)
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	s.root = root
+	return s, nil
+}
+
+// Close lets go of the directory.
+func (s *Sweep) Close() error {
+	if s.root == nil {
+		return nil
+	}
+	return s.root.Close()
 }
 
 // ReadFS reads a sweep from files, called name.

@@ -2,6 +2,7 @@ package page
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"html/template"
 	"path"
@@ -21,7 +22,8 @@ type trial struct {
 	ID      string
 	Title   string
 	Facts   []fact
-	Ladder  template.HTML // nothing: there is none
+	Ladder  template.HTML // "": there is none
+	Narrow  template.HTML // the same for a phone
 	Text    string        // the same in characters
 	Trouble string        // why there is no ladder, or not all of it
 	Command string        // opens the packets
@@ -96,17 +98,33 @@ func (s *Sweep) show(r *sweep.Row) trial {
 		}
 		return t
 	}
-	var svg, text bytes.Buffer
-	label := "Ladder of trial " + count(r.N) + ": the packets at " + strings.Join(l.Lanes, ", ") + ", time running down."
-	if err := l.WriteSVG(&svg, &capture.SVGConfig{Label: label}); err != nil {
-		t.Trouble = err.Error()
-		return t
-	}
-	if err := l.Write(&text, nil); err != nil {
-		t.Trouble = err.Error()
-	}
-	t.Ladder, t.Text = template.HTML(svg.String()), text.String()
+	t.draw(l)
 	return t
+}
+
+// ladders on a screen and on a phone, in pixels.
+const (
+	ladderWide   = 960
+	ladderNarrow = 480
+)
+
+// draw draws the ladder of the trial.
+func (t *trial) draw(l *capture.Ladder) {
+	label := "Ladder of " + t.Title + ": the packets at " + strings.Join(l.Lanes, ", ") + ", time running down."
+	at := func(width float64) (template.HTML, error) {
+		var b bytes.Buffer
+		err := l.WriteSVG(&b, &capture.SVGConfig{Width: width, Label: label})
+		return template.HTML(b.String()), err
+	}
+	var text bytes.Buffer
+	var errs [3]error
+	t.Ladder, errs[0] = at(ladderWide)
+	t.Narrow, errs[1] = at(ladderNarrow)
+	errs[2] = l.Write(&text, nil)
+	t.Text = text.String()
+	if err := errors.Join(errs[:]...); err != nil {
+		t.Trouble = err.Error()
+	}
 }
 
 // facts of a trial.
@@ -114,9 +132,10 @@ func (s *Sweep) facts(r *sweep.Row) []fact {
 	var list []fact
 	add := func(name, value string) { list = append(list, fact{name, value}) }
 	axes := s.Manifest.Config.Axes
-	add(string(axes[0].Axis), value(axes[0].Axis, r.X))
-	if len(axes) > 1 && r.Y != nil {
-		add(string(axes[1].Axis), value(axes[1].Axis, *r.Y))
+	for i, v := range []*int64{&r.X, r.Y} {
+		if v != nil && i < len(axes) && axes[i].Axis != sweep.Skew { // that is told below
+			add(string(axes[i].Axis), value(axes[i].Axis, *v))
+		}
 	}
 	regime := map[string]string{"crossed": "crossed", "a-early": "A early", "b-early": "B early", "": "a SYN never reached the other NAT"}[r.Regime]
 	if regime == "" {
