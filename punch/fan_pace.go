@@ -23,7 +23,10 @@ type pacer struct {
 }
 
 // start begins anew at now.
-func (p *pacer) start(now time.Time, rate float64) { p.rate, p.from = rate, now.Add(-p.cost(1)) }
+func (p *pacer) start(now time.Time, rate float64) {
+	p.rate = rate
+	p.from = now.Add(-p.cost(1)) // the first one leaves at once
+}
 
 // cost is the time that n SYNs take at the rate.
 func (p *pacer) cost(n int) time.Duration {
