@@ -18,7 +18,8 @@ type Conn struct {
 	udp   *net.UDPConn
 	local netip.AddrPort
 	v4    bool
-	told  bool // the kernel tells to which address a packet came
+	told  bool           // the kernel tells to which address a packet came
+	peer  netip.AddrPort // of a socket that Dial made
 	oob   []byte
 }
 
@@ -51,6 +52,24 @@ func Listen(local netip.AddrPort) (*Conn, error) {
 	stampOn(c.udp)
 	return c, nil
 }
+
+// Dial opens a socket that talks to one peer, from any local port: packets of
+// others do not reach it, and an ICMP error about what it sent is an error of Read.
+func Dial(ctx context.Context, peer netip.AddrPort) (*Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "udp", peer.String())
+	if err != nil {
+		return nil, fmt.Errorf("talk to %v over UDP: %w", peer, err)
+	}
+	c := &Conn{udp: conn.(*net.UDPConn), peer: peer, oob: make([]byte, oobSize)}
+	bound := c.udp.LocalAddr().(*net.UDPAddr).AddrPort()
+	c.local = netip.AddrPortFrom(bound.Addr().Unmap(), bound.Port())
+	c.v4 = c.local.Addr().Is4()
+	stampOn(c.udp)
+	return c, nil
+}
+
+// SetReadDeadline makes a read that is under way, or begins, end at t.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.udp.SetReadDeadline(t) }
 
 func (c *Conn) askForAddress() error {
 	if c.v4 {
@@ -117,8 +136,12 @@ func (c *Conn) destination(oob []byte) netip.Addr {
 
 // Write sends b to a host. from is the address of this host that it comes from;
 // invalid leaves the choice to the system. A socket that is bound to one
-// address sends from that one only.
+// address sends from that one only, and one that Dial made to its peer only.
 func (c *Conn) Write(b []byte, from netip.Addr, to netip.AddrPort) error {
+	if c.peer.IsValid() {
+		_, err := c.udp.Write(b)
+		return err
+	}
 	var oob []byte
 	if c.told && from.IsValid() {
 		if c.v4 {

@@ -86,3 +86,37 @@ func TestListenNeedsAnAddress(t *testing.T) {
 		t.Error("listened nowhere")
 	}
 }
+
+// TestDial: a socket with one peer hears it and nobody else.
+func TestDial(t *testing.T) {
+	open := func() *datagram.Conn {
+		s, err := datagram.Listen(netip.MustParseAddrPort("127.0.0.1:0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	peer, stranger := open(), open()
+	c, err := datagram.Dial(t.Context(), peer.Local())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Write([]byte("ask"), netip.Addr{}, netip.AddrPort{}); err != nil {
+		t.Fatal(err)
+	}
+	p, err := peer.Read(make([]byte, 10))
+	if err != nil || p.From != c.Local() {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	for _, s := range []*datagram.Conn{stranger, peer} {
+		if err := s.Write([]byte("answer"), netip.Addr{}, c.Local()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if p, err = c.Read(make([]byte, 10)); err != nil || p.From != peer.Local() || string(p.Data) != "answer" {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
