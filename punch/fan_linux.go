@@ -547,7 +547,7 @@ func (e *fanEngine) finish() {
 	var s sighting
 	for e.ctx.Err() == nil {
 		for e.a.wire.look(&s) {
-			if !s.out && e.receive(&s) != nil {
+			if !s.out && !e.kernels(&s) && e.receive(&s) != nil {
 				return
 			}
 		}
@@ -571,6 +571,15 @@ func (e *fanEngine) finish() {
 			return
 		}
 	}
+}
+
+// kernels reports whether a segment is one of the flow that the kernel has by now: two
+// speakers on one flow would end it.
+func (e *fanEngine) kernels(s *sighting) bool {
+	if s.icmp != nil {
+		return s.icmp.Src == e.tally.local && s.icmp.Dst == e.tally.remote
+	}
+	return s.seg.Dst == e.tally.local && s.seg.Src == e.tally.remote
 }
 
 func (e *fanEngine) transmitAll(out []rawtcp.Segment) error {
