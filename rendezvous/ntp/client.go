@@ -239,7 +239,7 @@ func (a *asker) take(p *Packet, sent, back time.Time, in datagram.Packet) error 
 	}
 	// Two clocks were read to what the server calls its precision, and two timestamps rounded to
 	// a nanosecond.
-	o.Bound += min(time.Duration(math.Ceil(math.Ldexp(1e9, int(p.Precision)))), time.Second) + 2
+	o.Bound += time.Duration(math.Ceil(min(math.Ldexp(1e9, int(p.Precision)), 1e9))) + 2
 	a.samples = append(a.samples, Sample{At: in.At.Round(0), Offset: o, Delay: in.At.Round(0).Sub(sent.Round(0)) - p.Transmit.Time(sent).Sub(p.Receive.Time(sent))})
 	a.last = *p
 	a.m.Stamped = a.m.Stamped && in.Stamped
