@@ -32,7 +32,7 @@ func (e *element) attr(name string) string {
 
 func (e *element) num(t *testing.T, name string) float64 {
 	t.Helper()
-	v, err := strconv.ParseFloat(e.attr(name), 64)
+	v, err := strconv.ParseFloat(strings.TrimSuffix(e.attr(name), "pt"), 64)
 	if err != nil {
 		t.Fatalf("<%s> %s: %v", e.XMLName.Local, name, err)
 	}

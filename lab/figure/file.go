@@ -65,7 +65,7 @@ func Save(name string, fig Figure) error {
 	return errors.Join(Write(file, fig, f), file.Close())
 }
 
-// Inline is a figure as an svg element to stand in an HTML page. Its colours are CSS
+// Inline is a figure as an svg element to stand in an HTML page, a pixel for a point. Its colours are CSS
 // variables of the page where the page sets them: --fig-ground, --fig-ink, --fig-faint,
 // --fig-rule, --fig-shade, --fig-1 to --fig-6 for lines, and --fig-part-1 to
 // --fig-part-6 with --fig-hatch for parts.

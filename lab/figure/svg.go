@@ -32,8 +32,12 @@ func (s *sketch) svg(u use) []byte {
 	}
 	w.WriteString("<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\"")
 	w.attr("aria-label", strings.Join(append([]string{s.title}, s.desc...), " "))
-	w.num("width", s.w)
-	w.num("height", s.h)
+	unit := ""
+	if u == standalone {
+		unit = "pt"
+	}
+	w.attr("width", num(s.w)+unit)
+	w.attr("height", num(s.h)+unit)
 	w.attr("viewBox", "0 0 "+num(s.w)+" "+num(s.h))
 	w.attr("font-family", families)
 	w.WriteString(">\n")
