@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -26,7 +27,7 @@ type Writer struct {
 // one.
 func NewWriter(w io.Writer) *Writer {
 	return &Writer{parquet.NewGenericWriter[sweep.Row](w, parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(groupRows),
-		parquet.CreatedBy("synpunch", "", ""))}
+		parquet.CreatedBy(sweep.Format, strconv.Itoa(sweep.Version), ""))}
 }
 
 // Add writes a row.
