@@ -215,10 +215,20 @@ func (e *fanEngine) load(cfg rawtcp.FanConfig) (*rawtcp.Fan, *rawtcp.Blast, erro
 	}
 	p := &e.a.plan
 	blast, err := rawtcp.OpenBlast(e.ctx, fan, &rawtcp.BlastConfig{
-		Rate: rawtcp.Unpaced, Interface: p.Interface,
+		Path: fanPath(), Rate: rawtcp.Unpaced, Interface: p.Interface,
 		Conn: rawtcp.Config{Local: p.Local.Addr(), Interface: p.bound},
 	})
 	return fan, blast, err
+}
+
+// fanPath is how SYNs leave. Where this host tracks connections they go through its tables, so that a
+// stateful firewall here knows the flow when the peer's SYN comes: one that hears of the peer's SYN first calls
+// our SYN-ACK invalid (nf_conntrack_proto_tcp.c).
+func fanPath() rawtcp.Path {
+	if count, _ := conntrackCount(); count > 0 {
+		return rawtcp.PathRaw
+	}
+	return rawtcp.PathAuto
 }
 
 // readEarly takes what has come already.
@@ -596,5 +606,10 @@ func (e *fanEngine) transmit(s *rawtcp.Segment) error {
 	if e.buf, err = s.Append(e.buf[:0]); err != nil {
 		return err
 	}
-	return e.a.raw.Send(e.buf)
+	err = e.a.raw.Send(e.buf)
+	if errors.Is(err, unix.EPERM) { // this host's own packet filter: another flow may fare better
+		e.tally.refused[unix.EPERM]++
+		return nil
+	}
+	return err
 }

@@ -3,6 +3,7 @@ package punch
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/synpunch/synpunch/rawtcp"
@@ -87,18 +88,28 @@ func (a *attempt) fillFan() {
 	r.Crossing = nil
 }
 
-// conntrackWords says how full this host's table of connections is, if that can be read.
-func conntrackWords() string {
-	read := func(name string) string {
+// conntrackCount is how many connections this host tracks and how many it can; 0 if that
+// cannot be read or it tracks none.
+func conntrackCount() (count, limit int) {
+	read := func(name string) int {
 		b, err := os.ReadFile("/proc/sys/net/netfilter/" + name)
 		if err != nil {
-			return ""
+			return 0
 		}
-		return strings.TrimSpace(string(b))
+		n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+		if err != nil {
+			return 0
+		}
+		return n
 	}
-	count, limit := read("nf_conntrack_count"), read("nf_conntrack_max")
-	if count == "" || limit == "" {
+	return read("nf_conntrack_count"), read("nf_conntrack_max")
+}
+
+// conntrackWords says how full that table is.
+func conntrackWords() string {
+	count, limit := conntrackCount()
+	if count == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (nf_conntrack_count %s of nf_conntrack_max %s)", count, limit)
+	return fmt.Sprintf(" (nf_conntrack_count %d of nf_conntrack_max %d)", count, limit)
 }
