@@ -115,8 +115,8 @@ func (c *Check) Run(ctx context.Context, o *Odds, s *Strategy) ([]Comparison, er
 	return list, nil
 }
 
-// packetWork is how much longer a SYN takes packet by packet: measured, about 40 times.
-const packetWork = 40
+// packetWork is how much longer a SYN takes packet by packet: BenchmarkPackets and BenchmarkDraw.
+const packetWork = 25
 
 // progress counts the work of several goroutines.
 type progress struct {

@@ -87,15 +87,14 @@ func (s *Side) draw(list []syn, know *facts, rng *rand.Rand) []uint16 {
 	case s.Distinct:
 		copy(ext, sample(know.ports, len(list), rng))
 	default:
-		taken := newIndex(len(list), func(i int) (uint16, uint16) { return list[i].remote, ext[i] })
+		taken := newIndex(len(list))
 		for i := range list {
-			for {
-				ext[i] = know.ports[rng.IntN(len(know.ports))]
-				if taken.find(list[i].remote, ext[i]) < 0 {
-					break
-				}
+			k := key(list[i].remote, know.ports[rng.IntN(len(know.ports))])
+			for taken.find(k) >= 0 {
+				k = key(list[i].remote, know.ports[rng.IntN(len(know.ports))])
 			}
-			taken.add(i)
+			ext[i] = uint16(k)
+			taken.add(k)
 		}
 	}
 	return ext
@@ -105,12 +104,13 @@ func (s *Side) draw(list []syn, know *facts, rng *rand.Rand) []uint16 {
 // external port of each the remote port of the other.
 func pairs(list [2][]syn, ext [2][]uint16, hit func(a, b syn)) {
 	a, b := list[0], list[1]
-	x := newIndex(len(a), func(i int) (uint16, uint16) { return ext[0][i], a[i].remote })
+	x := newIndex(len(a))
 	for i := range a {
-		x.add(i)
+		x.add(key(ext[0][i], a[i].remote))
 	}
 	for j := range b {
-		for i := x.find(b[j].remote, ext[1][j]); i >= 0; i = x.again(i, b[j].remote, ext[1][j]) {
+		k := key(b[j].remote, ext[1][j])
+		for i := x.find(k); i >= 0; i = x.again(i, k) {
 			hit(a[i], b[j])
 		}
 	}
@@ -133,41 +133,43 @@ func (o *Odds) enter(lead int, list [2][]syn, ext [2][]uint16, open uint16, hit 
 	}
 }
 
-// index finds SYNs by two ports: a hash table with chains.
+// key is two ports in one.
+func key(a, b uint16) uint32 { return uint32(a)<<16 | uint32(b) }
+
+// index finds the numbers of what was added by its key: a hash table with chains.
 type index struct {
-	key        func(i int) (uint16, uint16)
-	head, next []int32 // 1 + number of a SYN; 0: none
+	keys       []uint32
+	head, next []int32 // 1 + a number; 0: none
 	mask       uint32
 }
 
-func newIndex(n int, key func(i int) (uint16, uint16)) *index {
+func newIndex(n int) *index {
 	size := uint32(16)
 	for int(size) < 2*n {
 		size *= 2
 	}
-	return &index{key: key, head: make([]int32, size), next: make([]int32, n), mask: size - 1}
+	return &index{keys: make([]uint32, 0, n), head: make([]int32, size), next: make([]int32, 0, n), mask: size - 1}
 }
 
-func (x *index) slot(a, b uint16) *int32 {
-	h := (uint32(a)<<16 | uint32(b)) * 2654435769 // Knuth's multiplicative hash
+func (x *index) slot(k uint32) *int32 {
+	h := k * 2654435769 // Knuth's multiplicative hash
 	return &x.head[(h^h>>15)&x.mask]
 }
 
-func (x *index) add(i int) {
-	slot := x.slot(x.key(i))
-	x.next[i], *slot = *slot, int32(i+1)
+func (x *index) add(k uint32) {
+	slot := x.slot(k)
+	x.keys, x.next = append(x.keys, k), append(x.next, *slot)
+	*slot = int32(len(x.keys))
 }
 
-// find is the number of a SYN with these ports, -1 if there is none; again is the next one.
-func (x *index) find(a, b uint16) int { return x.walk(*x.slot(a, b), a, b) }
+// find is the number of one that has the key, -1 if there is none; again is another one.
+func (x *index) find(k uint32) int { return x.walk(*x.slot(k), k) }
 
-func (x *index) again(i int, a, b uint16) int { return x.walk(x.next[i], a, b) }
+func (x *index) again(i int, k uint32) int { return x.walk(x.next[i], k) }
 
-func (x *index) walk(at int32, a, b uint16) int {
-	for ; at > 0; at = x.next[at-1] {
-		if c, d := x.key(int(at - 1)); c == a && d == b {
-			return int(at - 1)
-		}
+func (x *index) walk(at int32, k uint32) int {
+	for at > 0 && x.keys[at-1] != k {
+		at = x.next[at-1]
 	}
-	return -1
+	return int(at) - 1
 }

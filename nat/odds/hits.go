@@ -37,11 +37,6 @@ func guessing(n float64) law {
 	}
 }
 
-// drawing: as guessing, but the ports held may be the same: the binomial distribution.
-func drawing(n float64) law {
-	return func(a, b, s float64) float64 { return (a - s) * b / n }
-}
-
 // single: there is one pair of SYNs at most that can hit, and it does with
 // probability p(a, b).
 func single(p func(a, b float64) float64) law {
@@ -53,16 +48,13 @@ func single(p func(a, b float64) float64) law {
 	}
 }
 
-// sure is the number of hits from which on their absence is bounded and no longer
-// summed up: exp(-20) is 2e-9. Chosen by us; the terms of the series reach 5e7 there, and a
-// float64 keeps 16 digits.
+// sure is the number of hits from which on their absence is no longer summed up: exp(-20)
+// is 2e-9. Chosen by us; the terms of the series reach 5e7 there, and a float64 keeps 16 digits.
 const sure = 20
 
 // none is the probability of no hit at all, if each pair is in time with
-// probability share: the alternating sum of the factorial moments (Bonferroni; Feller,
-// An Introduction to Probability Theory, volume 1, chapter IV). With many hits it is the
-// upper bound exp(-E[H]), which holds because hits get in each other's way (they are
-// negatively associated).
+// probability share. With more than sure hits to expect it is taken for exp(-E[H]): what is left does
+// not matter.
 func (l law) none(a, b, share float64) float64 {
 	mean := l(a, b, 0) * share
 	if mean <= 0 {
@@ -71,13 +63,20 @@ func (l law) none(a, b, share float64) float64 {
 	if mean > sure {
 		return math.Exp(-mean)
 	}
-	sum, term := 1.0, 1.0
-	for s := 0.0; s < 10*sure; s++ {
-		ratio := l(a, b, s) * share
-		if ratio <= 0 {
-			break
-		}
-		term *= -ratio / (s + 1)
+	return l.exactly(0, a, b, share)
+}
+
+// exactly is the probability of k hits: the alternating sum of the factorial moments
+// (Feller, An Introduction to Probability Theory, volume 1, chapter IV, on the realization of
+// m among n events).
+func (l law) exactly(k int, a, b, share float64) float64 {
+	term := 1.0
+	for s := range k {
+		term *= max(0, l(a, b, float64(s))*share) / float64(s+1)
+	}
+	sum := term
+	for r := 1; r < 10*sure; r++ {
+		term *= -max(0, l(a, b, float64(k+r-1))*share) / float64(r)
 		sum += term
 		if math.Abs(term) < 1e-17 {
 			break
@@ -94,13 +93,19 @@ func (l law) variance(a, b, share float64) float64 {
 	return max(0, m*max(0, l(a, b, 1)*share)+m-m*m)
 }
 
-// distance bounds how far the number of hits is from Poisson's distribution with the
-// same mean, in total variation: (1 - exp(-m)) (1 - v/m), Barbour, Holst and Janson,
-// Poisson Approximation (1992), corollary 2.C.2, for indicators that get in each other's way.
-func (l law) distance(a, b, share float64) float64 {
-	m := l.mean(a, b, share)
-	if m == 0 {
-		return 0
+// distance is how far the number of hits is from Poisson's distribution with the same mean, in total
+// variation; false with more than sure hits.
+func (l law) distance(a, b, share float64) (d float64, ok bool) {
+	mean := l.mean(a, b, share)
+	if mean > sure {
+		return 0, false
 	}
-	return -math.Expm1(-m) * max(0, 1-l.variance(a, b, share)/m)
+	poisson, rest, others := math.Exp(-mean), 1.0, 1.0
+	for k := 0; k < 5*sure && (rest > 1e-12 || others > 1e-12); k++ {
+		p := l.exactly(k, a, b, share)
+		d += math.Abs(p-poisson) / 2
+		rest, others = rest-poisson, others-p
+		poisson *= mean / float64(k+1)
+	}
+	return min(1, d), true
 }

@@ -88,6 +88,9 @@ func (o *Odds) opening(p *play, r Order) (w window, what string) {
 			continue
 		case r.primed(1 - i):
 			continue // it does not get that far
+		case o.side(1-i).Life <= 2*o.delay:
+			what = fmt.Sprintf("a mapping of NAT %s ends before an answer can be there", name(1-i))
+			continue
 		}
 		life, why := o.lasting(i, r)
 		if why != "" {

@@ -23,7 +23,6 @@ type Packets struct {
 	free     [][]byte
 	out, ans []nat.Packet
 	flows    map[flow]*entry
-	sent     int
 }
 
 // site is a host and its NAT.
@@ -45,7 +44,7 @@ type flow struct{ a, b uint16 }
 
 // entry is what happened on a flow.
 type entry struct {
-	syn time.Duration // when the last SYN got in
+	syn time.Duration // when the last SYN was there, since one got in
 	hit bool          // and a host has got the answer to its own
 }
 
@@ -269,16 +268,19 @@ func (w *Packets) send(i int, start time.Time, at time.Duration, seg *rawtcp.Seg
 func (w *Packets) arrive(i int, start time.Time, at time.Duration, b []byte) {
 	s := &w.site[i]
 	seg, err := rawtcp.Parse(b)
+	f := flow{seg.Dst.Port(), seg.Src.Port()}
+	if i == 1 {
+		f = flow{f.b, f.a}
+	}
+	if m := w.flows[f]; m != nil && seg.Flags&(rawtcp.SYN|rawtcp.ACK) == rawtcp.SYN {
+		m.syn = at
+	}
 	w.out = s.nat.Inbound(start.Add(at), b, w.out[:0])
 	for _, p := range w.out {
 		switch {
 		case p.To == nat.Outside:
 			s.link = append(s.link, flight{at + w.way, p.Data})
 		case err == nil:
-			f := flow{seg.Dst.Port(), seg.Src.Port()}
-			if i == 1 {
-				f = flow{f.b, f.a}
-			}
 			w.receive(i, start, at, p.Data, f)
 			return
 		}

@@ -28,7 +28,7 @@ type Point struct {
 	P        float64       `json:"p"`           // of at least one hit
 	Hits     float64       `json:"hits"`        // expected
 	Variance float64       `json:"variance"`    // of the number of hits
-	Distance float64       `json:"distance"`    // at most so far from Poisson's distribution with the same mean, in total variation
+	Distance *float64      `json:"distance"`    // from Poisson's distribution with the same mean, in total variation; null: more than 20 hits
 	First    time.Duration `json:"first_ns"`    // expected time to the first hit, from the first SYN, if there is one
 	Median   time.Duration `json:"median_ns"`   // until half of those that have one have it
 	Duration time.Duration `json:"duration_ns"` // until the last SYN has arrived
@@ -62,7 +62,10 @@ func (o *Odds) at(p *play, r Order, n int) Point {
 	pt.Duration = seconds(t.end)
 	a, b, share := t.a, t.b, pt.InTime
 	pt.P = 1 - p.law.none(a, b, share)
-	pt.Hits, pt.Variance, pt.Distance = p.law.mean(a, b, share), p.law.variance(a, b, share), p.law.distance(a, b, share)
+	pt.Hits, pt.Variance = p.law.mean(a, b, share), p.law.variance(a, b, share)
+	if d, ok := p.law.distance(a, b, share); ok {
+		pt.Distance = &d
+	}
 	pt.First, pt.Median = t.first(pt.P)
 	if o.A.Knowledge == Ranked || o.B.Knowledge == Ranked {
 		pt.Error = math.Sqrt(pt.P * (1 - pt.P) / foresightDraws)

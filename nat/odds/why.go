@@ -61,8 +61,12 @@ func (o *Odds) hopeless() string {
 	if !o.A.Crosses && !o.B.Crosses && p.kind != learning {
 		return "both NATs refuse a SYN that crosses one of their own host's: no number of SYNs changes that"
 	}
-	if best.Why != "" && (o.banned(p, best.Order) >= 0 || best.InTime == 0) {
-		return best.Why
+	if best.Name == "cross" {
+		for i := range o.Strategies {
+			if s := &o.Strategies[i]; s.InTime == 0 && s.Why != "" {
+				return s.Why // what keeps many SYNs from doing better than one
+			}
+		}
 	}
 	most := o.at(p, best.Order, MaxBudget)
 	why := fmt.Sprintf("%s expected hits", number(best.Hits))
