@@ -283,23 +283,28 @@ func (j *Joined) Diagnosis() []Finding {
 // oddClasses are those that the way between two captures says nothing about.
 var oddClasses = []Class{ClassWrongPort, ClassHalfOpen, ClassChallenged, ClassOldDuplicate, ClassAborted, ClassRewritten, ClassTimestamps, ClassUnheard}
 
-// of is the diagnosis of one capture's timeline, with the names, times and
-// event numbers of j, and of the classes only (none = all).
+// of is the diagnosis of one capture's timeline, see diagnosisAt.
 func (j *Joined) of(tl *Timeline, classes ...Class) []Finding {
 	where, flow := EndA, j.FlowA
 	if tl == j.B {
 		where, flow = EndB, j.FlowB
 	}
+	return diagnosisAt(tl, j.Events, where, flow, j.Reference, j.Crossing, classes)
+}
+
+// diagnosisAt is the diagnosis of one place's timeline, with the names, times and
+// numbers of the events of several places, of the classes only (none = all).
+func diagnosisAt(tl *Timeline, events []Event, where string, flow Flow, ref time.Time, c *Crossing, classes []Class) []Finding {
 	view := *tl
-	view.Events, view.Reference, view.Crossing = nil, j.Reference, j.Crossing
+	view.Events, view.Reference, view.Crossing = nil, ref, c
 	if tl.Flow != flow {
 		view.Flow, view.A, view.B = flow, tl.B, tl.A
 		view.links = tl.links.swapped()
 	}
 	var index []int
-	for i := range j.Events {
-		if j.Events[i].Where == where {
-			view.Events = append(view.Events, j.Events[i])
+	for i := range events {
+		if events[i].Where == where {
+			view.Events = append(view.Events, events[i])
 			index = append(index, i)
 		}
 	}
