@@ -18,7 +18,7 @@ import (
 // fast is a trial as a sweep makes them.
 func fast(engine punch.Engine) Trial {
 	side := Side{Engine: engine}
-	return Trial{LeadTime: 20 * time.Millisecond, Abort: true, Timeout: time.Second, A: side, B: side}
+	return Trial{LeadTime: 40 * time.Millisecond, Abort: true, Timeout: time.Second, A: side, B: side}
 }
 
 // threads is how many this process has.

@@ -32,6 +32,7 @@ const (
 	observerSlots = 256
 	firstObserved = 1024 // ports of the observer: each observation has one of its own
 	observeWait   = time.Second
+	observePoll   = 200 * time.Microsecond // how often the observer's ring is looked into
 )
 
 func (o *observer) init(v6 bool) {
@@ -104,9 +105,6 @@ func (o *observer) observe(ctx context.Context, h *Host, port uint16) (netip.Add
 		}
 	}
 }
-
-// observePoll is how often the observer's ring is looked into. Chosen by us.
-const observePoll = 200 * time.Microsecond
 
 // take returns what came to one of the observer's ports, once.
 func (o *observer) take(port uint16) (netip.AddrPort, bool) {

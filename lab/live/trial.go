@@ -31,8 +31,9 @@ type Trial struct {
 	// Timeout is that of both attempts; zero means punch.DefaultTimeout.
 	Timeout time.Duration
 	// LeadTime is how long before the instant the attempts begin, unless At says it; zero means 500 ms,
-	// enough to start two processes on a busy machine. Attempts in this process are
-	// ready after 20 ms when nothing else is going on (BenchmarkTrial).
+	// enough to start two processes on a busy machine. Attempts in this process need some 25 ms, most of
+	// them for packet sockets: 40 ms on a machine that is not too busy (BenchmarkTrial). An attempt that is
+	// not ready at its instant sends late, and its report says so.
 	LeadTime time.Duration
 	// Abort ends the connections without a word once both attempts are over, so that a trial takes no
 	// longer than the punch; Lab.Renew then makes ports and NATs as good as new. It
