@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/synpunch/synpunch/lab/page"
+	"github.com/synpunch/synpunch/lab/sweep"
 )
 
 type reportFlags struct {
@@ -24,11 +26,13 @@ func newReportCommand() *cobra.Command {
 	var f reportFlags
 	cmd := &cobra.Command{
 		Use:   "report DIR [flags]",
-		Short: "Make one HTML page of a sweep",
+		Short: "Make one HTML page of a sweep, or of one attempt",
 		Long: `Make a page of what 'synpunch sweep -o DIR' left: the question, the scenario,
 tables with confidence intervals, figures, the ladders of some trials, and the
 commands, versions and seed that make it again. A sweep that is not complete, or
 still being made, gives a page of what is there.
+
+DIR may also hold one attempt, as 'synpunch demo --capture DIR' leaves it.
 
 The page is one file. It loads nothing and runs nothing, opens in any browser
 without a network, on a phone, in light and dark, and can be printed.
@@ -68,53 +72,92 @@ type reportDamage struct {
 	Error string `json:"error"`
 }
 
+// pager is what a page is made of.
+type pager interface {
+	io.Closer
+	Write(io.Writer, *page.Config) error
+}
+
 func runReport(cmd *cobra.Command, f *reportFlags, dir string) error {
 	if f.json && f.output == "-" {
 		return usagef("--json and -o - both want standard output: give -o a file")
 	}
-	s, err := page.Read(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return usagef("%s is not there: make it with 'synpunch sweep -o %s', or give another directory", dir, dir)
-	case errors.Is(err, page.ErrNotSweep):
-		return usagef("%w; want the directory of 'synpunch sweep -o DIR'", err)
-	case err != nil:
+	p, res, err := openReport(f, dir)
+	if err != nil {
 		return err
 	}
-	defer s.Close()
-	name := f.output
-	if name == "" {
-		name = filepath.Join(dir, "report.html")
+	defer p.Close()
+	res.File = f.output
+	if res.File == "" {
+		res.File = filepath.Join(dir, "report.html")
 	}
 	var b bytes.Buffer
-	err = s.Write(&b, &page.Config{Title: f.title, Trials: f.trials, Command: f.command(dir)})
+	err = p.Write(&b, &page.Config{Title: f.title, Trials: f.trials, Command: f.command(dir)})
 	if errors.Is(err, page.ErrTrial) {
 		return exitWith(exitUsage, err)
 	}
-	if err == nil {
-		err = cmd.Context().Err()
-	}
-	if err != nil {
+	if err = errors.Join(err, cmd.Context().Err()); err != nil {
 		return err
 	}
-	if name == "-" {
+	res.Bytes = b.Len()
+	if res.File == "-" {
 		_, err = cmd.OutOrStdout().Write(b.Bytes())
-	} else {
-		err = replaceFile(name, b.Bytes())
+	} else if err = replaceFile(res.File, b.Bytes()); err == nil {
+		err = res.tell(cmd.OutOrStdout(), f.json)
 	}
-	if err == nil && name != "-" {
-		err = f.tell(cmd, s, name, b.Len())
-	}
-	if err != nil {
+	if err != nil || len(res.Damage) == 0 {
 		return err
 	}
-	if len(s.Damage) == 0 {
-		return nil
-	}
-	for _, d := range s.Damage {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s, %s: left out\n", filepath.Join(dir, "trials.jsonl"), d)
+	for _, d := range res.Damage {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s, line %d: %s: left out\n", filepath.Join(dir, sweep.TrialsName), d.Line, d.Error)
 	}
 	return exitWith(exitFailed, nil)
+}
+
+// openReport reads the directory of a sweep, or of an attempt.
+func openReport(f *reportFlags, dir string) (pager, *reportResult, error) {
+	res := &reportResult{Format: "synpunch/report-page", Version: 1, Damage: []reportDamage{}}
+	s, err := page.Read(dir)
+	if err == nil {
+		res.Trials = len(s.Rows)
+		for _, d := range s.Damage {
+			res.Damage = append(res.Damage, reportDamage{d.Line, d.Err.Error()})
+		}
+		return s, res, nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, usagef("%s is not there: make it with 'synpunch sweep -o %s', or give another directory", dir, dir)
+	}
+	if !errors.Is(err, page.ErrNotSweep) {
+		return nil, nil, err
+	}
+	a, bad := page.ReadAttempt(dir)
+	if errors.Is(bad, page.ErrNotAttempt) {
+		return nil, nil, usagef("%w; want the directory of 'synpunch sweep -o DIR' or 'synpunch demo --capture DIR'", err)
+	}
+	if bad != nil {
+		return nil, nil, bad
+	}
+	if len(f.trials) > 0 {
+		return nil, nil, errors.Join(usagef("%s holds one attempt: leave --trial away", dir), a.Close())
+	}
+	res.Trials = 1
+	return a, res, nil
+}
+
+// tell says what was made.
+func (r *reportResult) tell(w io.Writer, asJSON bool) error {
+	if asJSON {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	}
+	trials := fmt.Sprintf("%d trials", r.Trials)
+	if r.Trials == 1 {
+		trials = "1 trial"
+	}
+	_, err := fmt.Fprintf(w, "%s: %s, %d kB\n", r.File, trials, (r.Bytes+999)/1000)
+	return err
 }
 
 // command is the command line that makes the page again.
@@ -132,21 +175,6 @@ func (f *reportFlags) command(dir string) []string {
 	return words
 }
 
-// tell says what was made.
-func (f *reportFlags) tell(cmd *cobra.Command, s *page.Sweep, name string, size int) error {
-	if !f.json {
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %d trials, %d kB\n", name, len(s.Rows), (size+999)/1000)
-		return err
-	}
-	r := reportResult{Format: "synpunch/report-page", Version: 1, File: name, Bytes: size, Trials: len(s.Rows), Damage: []reportDamage{}}
-	for _, d := range s.Damage {
-		r.Damage = append(r.Damage, reportDamage{d.Line, d.Err.Error()})
-	}
-	e := json.NewEncoder(cmd.OutOrStdout())
-	e.SetIndent("", "  ")
-	return e.Encode(&r)
-}
-
 // replaceFile writes a file at once: who reads it sees the old or the new one. What is
 // not an ordinary file, such as a pipe, is written to.
 func replaceFile(name string, text []byte) error {
@@ -155,10 +183,8 @@ func replaceFile(name string, text []byte) error {
 	}
 	mode := fs.FileMode(0o666) // less what the umask takes
 	old, err := os.Stat(name)
-	if err == nil {
-		if !old.Mode().IsRegular() {
-			return os.WriteFile(name, text, mode)
-		}
+	if err == nil && !old.Mode().IsRegular() {
+		return os.WriteFile(name, text, mode)
 	}
 	temp := fmt.Sprintf("%s.%d.tmp", name, os.Getpid())
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)

@@ -32,7 +32,7 @@ var arrows = map[string][]string{
 	"lab/sweep":         {"lab", "lab/sim", "lab/live", "nat", "punch", "capture", "timing", "rawtcp"}, // as lab/matrix, and it says beforehand what timing expects and finds the SYNs at the NATs
 	"lab/sweep/parquet": {"lab/sweep"},
 	"lab/sweep/draw":    {"lab/sweep", "lab/figure", "timing"},
-	"lab/page":          {"lab/sweep", "lab/sweep/draw", "lab/figure", "capture", "rawtcp"}, // a page has the figures of a sweep and the ladders of its trials
+	"lab/page":          {"lab/sweep", "lab/sweep/draw", "lab/figure", "capture", "rawtcp", "punch"}, // a page has the figures of a sweep, the ladders of its trials, and reports of attempts
 	"internal/doctor":   {"timing", "handoff", "rawtcp", "capture"},
 }
 

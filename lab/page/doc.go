@@ -11,5 +11,5 @@
 //	defer s.Close()
 //	err = s.Write(w, nil)
 //
-// Package lab/sweep/draw gives the figures alone.
+// ReadAttempt does the same for one attempt. Package lab/sweep/draw gives the figures alone.
 package page

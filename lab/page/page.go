@@ -40,7 +40,7 @@ func styleHash() string {
 type view struct {
 	Style     template.CSS
 	StyleHash string
-	Made      *sweep.Manifest
+	Synpunch  string // its version
 
 	Question, Kicker, Over string
 	Brief, Damage          []string
@@ -54,8 +54,9 @@ type view struct {
 	Points                           []pointRow
 	Axis, Axis2                      string
 
-	Trials    []trial
-	TrialsSay string
+	Trials                 []trial
+	TrialsTitle, TrialsSay string
+	AgainTitle             string
 
 	Again, Page string
 	SameDraws   bool
@@ -92,11 +93,18 @@ func (s *Sweep) Write(w io.Writer, cfg *Config) error {
 	if len(cfg.Trials) > 0 {
 		v.TrialsSay = "The trials that were asked for. Time runs down."
 	}
+	return v.write(w)
+}
+
+// write fills in the template.
+func (v *view) write(w io.Writer) error {
+	v.Style, v.StyleHash = template.CSS(style), styleHash()
 	var b bytes.Buffer
-	if err := pageTemplate.Execute(&b, v); err != nil {
-		return fmt.Errorf("write a page: %w", err)
+	err := pageTemplate.Execute(&b, v)
+	if err == nil {
+		_, err = w.Write(b.Bytes())
 	}
-	if _, err := w.Write(b.Bytes()); err != nil {
+	if err != nil {
 		return fmt.Errorf("write a page: %w", err)
 	}
 	return nil
@@ -105,7 +113,7 @@ func (s *Sweep) Write(w io.Writer, cfg *Config) error {
 func (s *Sweep) view(cfg *Config) *view {
 	m, c := s.Manifest, &s.Summary.Config
 	v := &view{
-		Style: template.CSS(style), StyleHash: styleHash(), Made: m, Question: cfg.Title,
+		Synpunch: m.Synpunch, Question: cfg.Title, TrialsTitle: "Trials", AgainTitle: "How to make it again",
 		Brief: s.brief(), Over: s.over(), Scenarios: scenarios(c), Geometry: geometry(s.Summary), Arms: s.arms(),
 		Axis: string(c.Axes[0].Axis), Again: commandLine(m.Command), Page: commandLine(cfg.Command),
 		SameDraws: c.World == sweep.Sim, MadeFacts: s.madeFacts(),

@@ -43,16 +43,9 @@ func (d Damage) String() string { return fmt.Sprintf("line %d: %v", d.Line, d.Er
 // Read reads the directory of a sweep, complete or not; the caller closes it. Links that lead out of the
 // directory are not followed. An error that wraps ErrNotSweep says that there is none.
 func Read(dir string) (*Sweep, error) {
-	info, err := os.Stat(dir)
+	root, err := openDir(dir, ErrNotSweep)
 	if err != nil {
-		return nil, fmt.Errorf("read a sweep: %w", err)
-	}
-	if !info.IsDir() {
-		return nil, fmt.Errorf("read a sweep: %s is not a directory: %w", dir, ErrNotSweep)
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, fmt.Errorf("read a sweep: %w", err)
+		return nil, err
 	}
 	s, err := ReadFS(root.FS(), dir)
 	if err != nil {
@@ -60,6 +53,22 @@ func Read(dir string) (*Sweep, error) {
 	}
 	s.root = root
 	return s, nil
+}
+
+// openDir opens a directory; something else is the error not.
+func openDir(dir string, not error) (*os.Root, error) {
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		return nil, fmt.Errorf("%s is not a directory: %w", dir, not)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read a directory: %w", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read a directory: %w", err)
+	}
+	return root, nil
 }
 
 // Close lets go of the directory.

@@ -139,6 +139,19 @@ func quote(w string) string {
 	return "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
 }
 
+// regimeWords says how the SYNs met.
+func regimeWords(regime string) string {
+	switch regime {
+	case "a-early":
+		return "A early"
+	case "b-early":
+		return "B early"
+	case "":
+		return "a SYN never reached the other NAT"
+	}
+	return regime
+}
+
 // signed is a difference with its sign.
 func signed(v float64) string {
 	text := strings.Replace(strconv.FormatFloat(v, 'f', 1, 64), "-", "−", 1)

@@ -25,6 +25,7 @@ type trial struct {
 	Ladder  template.HTML // "": there is none
 	Narrow  template.HTML // the same for a phone
 	Text    string        // the same in characters
+	Says    []string      // what the packets say, and which prove it
 	Trouble string        // why there is no ladder, or not all of it
 	Command string        // opens the packets
 }
@@ -122,6 +123,9 @@ func (t *trial) draw(l *capture.Ladder) {
 	t.Narrow, errs[1] = at(ladderNarrow)
 	errs[2] = l.Write(&text, nil)
 	t.Text = text.String()
+	for _, f := range l.Diagnosis() {
+		t.Says = append(t.Says, f.String())
+	}
 	if err := errors.Join(errs[:]...); err != nil {
 		t.Trouble = err.Error()
 	}
@@ -137,11 +141,7 @@ func (s *Sweep) facts(r *sweep.Row) []fact {
 			add(string(axes[i].Axis), value(axes[i].Axis, *v))
 		}
 	}
-	regime := map[string]string{"crossed": "crossed", "a-early": "A early", "b-early": "B early", "": "a SYN never reached the other NAT"}[r.Regime]
-	if regime == "" {
-		regime = r.Regime
-	}
-	add("the SYNs", regime)
+	add("the SYNs", regimeWords(r.Regime))
 	if r.MarginNS != nil {
 		add("margin", known(r.MarginNS))
 	}
