@@ -455,6 +455,9 @@ func (e *fanEngine) step(now time.Time) (bool, error) {
 
 // gaveUp adds to a timeout what may be the reason.
 func (e *fanEngine) gaveUp(err error) error {
+	if p := &e.a.plan; e.phase == fanSpent && len(e.fan.Hits()) == 0 {
+		err = fmt.Errorf("%w; by theory %.3g %% of such attempts hit, if %s", err, 100*p.probability(e.tally.syns), p.assumption())
+	}
 	if n := e.tally.refused[unix.EPERM]; n > 0 {
 		return fmt.Errorf("%w; this host's own packet filter refused %d SYNs%s", err, n, conntrackWords())
 	}

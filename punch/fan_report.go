@@ -11,9 +11,9 @@ import (
 // FanReport says what a fan-out has sent and what came of it. Durations count from the
 // first SYN that could reach the peer, except where it says otherwise.
 type FanReport struct {
-	LocalPorts  rawtcp.PortRange `json:"local_ports"`
-	RemotePorts int              `json:"remote_ports"` // how many
-	Planned     int              `json:"planned"`      // SYNs
+	LocalPorts  PortSpan `json:"local_ports"`
+	RemotePorts int      `json:"remote_ports"` // how many
+	Planned     int      `json:"planned"`      // SYNs
 
 	// What was sent, also when the attempt was cut short.
 	Probes  int `json:"probes"`  // SYNs that asked what the peer's NAT answers
@@ -43,6 +43,12 @@ type FanReport struct {
 	GuardsNS  int64    `json:"guards_ns"`   // opening the guards on the local ports
 	Predicted float64  `json:"probability"` // of a hit by all SYNs sent, with Assumption
 	Assumed   string   `json:"assumption"`
+}
+
+// PortSpan is the ports from First to Last.
+type PortSpan struct {
+	First uint16 `json:"first"`
+	Last  uint16 `json:"last"`
 }
 
 // FanHit is a flow on which the peer was heard.

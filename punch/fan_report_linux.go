@@ -5,15 +5,13 @@ import (
 	"os"
 	"strconv"
 	"strings"
-
-	"github.com/synpunch/synpunch/rawtcp"
 )
 
 // describe makes the fan-out's part of the report, as far as it went.
 func (e *fanEngine) describe() {
 	p, t := &e.a.plan, &e.tally
 	r := &FanReport{
-		LocalPorts:  rawtcp.PortRange{Lo: p.Local.Port(), Hi: p.Local.Port() + uint16(p.FanOut.LocalPorts-1)},
+		LocalPorts:  PortSpan{p.Local.Port(), p.Local.Port() + uint16(p.FanOut.LocalPorts-1)},
 		RemotePorts: len(p.remotePorts()), Planned: p.syns(),
 		Probes: t.probes, Primers: t.primers, SYNs: t.syns,
 		RateAsked: p.FanOut.Rate, Path: t.path.String(),

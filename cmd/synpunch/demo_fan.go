@@ -162,7 +162,7 @@ func writeFan(w io.Writer, r *live.TrialResult) {
 }
 
 func fanSent(f *punch.FanReport) string {
-	s := fmt.Sprintf("%d SYNs of %d from %d ports to %d", f.SYNs, f.Planned, int(f.LocalPorts.Hi)-int(f.LocalPorts.Lo)+1, f.RemotePorts)
+	s := fmt.Sprintf("%d SYNs of %d from %d ports to %d", f.SYNs, f.Planned, int(f.LocalPorts.Last)-int(f.LocalPorts.First)+1, f.RemotePorts)
 	if f.Primers > 0 {
 		s += fmt.Sprintf(", after %d that ended between the NATs", f.Primers)
 	}

@@ -94,7 +94,7 @@ nanoseconds; without it the SYN leaves as soon as everything is ready.`,
 	fl.StringVar(&f.strategy, "strategy", "cross", "cross; prime: first a low-TTL SYN that opens our own NAT; or fan: many SYNs, one winner")
 	fl.IntVar(&f.ttl, "ttl", 0, "TTL of the SYN (cross, default 64) or of the priming SYN (prime and fan, default 2)")
 	fl.IntVar(&f.retries, "retries", -1, "SYNs sent again after an RST or ICMP error (default 64, engine connect 0)")
-	fl.DurationVar(&f.timeout, "timeout", punch.DefaultTimeout, "give up this long after the instant (fan: and after what its SYNs take)")
+	fl.DurationVar(&f.timeout, "timeout", punch.DefaultTimeout, "give up this long after the instant (the default of fan is longer by what its SYNs take)")
 	fl.StringVar(&f.isn, "isn", "", "initial sequence number, decimal or 0x (engine repair; default RFC 6528)")
 	fl.IntVar(&f.mss, "mss", 0, "maximum segment size to offer (engine repair; default from the route)")
 	fl.IntVar(&f.wscale, "wscale", -1, "window scale to offer, 0 to 14 (engine repair; default as the kernel's)")

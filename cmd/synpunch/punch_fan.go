@@ -70,7 +70,7 @@ func fanProgress(w io.Writer) func(punch.FanProgress) {
 		return nil
 	}
 	return func(p punch.FanProgress) {
-		what := fmt.Sprintf("%.1f %% so far", 100*p.Probability)
+		what := fmt.Sprintf("%.3g %% so far", 100*p.Probability)
 		if p.Priming {
 			what = "opening our NAT"
 		}
