@@ -58,6 +58,9 @@ func TestTheoryAgainstSimulation(t *testing.T) {
 
 // NATs that count, while others move the counters.
 func TestCountingAgainstSimulation(t *testing.T) {
+	if testing.Short() {
+		t.Skip("without -short: some seconds of simulation")
+	}
 	for _, c := range []struct {
 		a, b   string
 		budget int
@@ -95,6 +98,9 @@ func compareAll(t *testing.T, o *Odds, what string, check *Check) {
 
 // The issue: the hits of 200 full runs, two sweeps from each side, fit Poisson's distribution with mean 4.
 func TestHitsOfFullRunsArePoisson(t *testing.T) {
+	if testing.Short() {
+		t.Skip("without -short: some seconds of simulation")
+	}
 	o := twoSweeps(t)
 	check := &Check{Budgets: []int{2 * usualPorts}, Ports: 200, Seed: 1}
 	list, err := check.Run(t.Context(), o, o.Best())

@@ -100,7 +100,7 @@ func (o *Odds) count(lead int, counting, other *Side) play {
 	}
 	p.law = single(func(a, b float64) float64 { return p.until(a, b, a, b) })
 	p.split = func(n int) counts {
-		draws, why := other.room(min(n, other.Ports), true)
+		draws, why := other.room(n, true)
 		if other.Shared && draws > o.localPorts {
 			draws, why = o.localPorts, o.localLimit()
 		}

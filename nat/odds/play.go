@@ -197,8 +197,7 @@ func (o *Odds) find(lead int, hard, guesser *Side) play {
 		case !guesser.Shared && hard.Shared:
 			draw, why, guess, because = min(draw, o.localPorts), o.localLimit(), 1, "one SYN is enough"
 		case !guesser.Shared:
-			draw = min(draw, hard.Ports)
-			guess, because = guesser.room((draw+o.localPorts-1)/o.localPorts, true)
+			guess, because = guesser.room(min((draw+o.localPorts-1)/o.localPorts, o.localPorts), true)
 			draw = min(draw, guess*o.localPorts)
 		case draw > o.localPorts:
 			draw, why = o.localPorts, o.localLimit()
