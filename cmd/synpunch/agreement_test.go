@@ -91,17 +91,23 @@ func regimeVerdict(as, bs []lab.Passage) string {
 	return timing.Path{AB: m.A.Arrived.Sub(m.A.Left), BA: m.B.Arrived.Sub(m.B.Left)}.Regime(m.Skew).String()
 }
 
-// simulate gives the verdicts of the simulation: one, unless chance decides, be it the sequence
-// number that a kernel draws.
-func (c *agreementCase) simulate(t *testing.T) (list []agreementVerdict) {
+// simulate gives the verdicts of the simulation.
+func (c *agreementCase) simulate(t *testing.T) []agreementVerdict {
 	t.Helper()
-	side := sim.Side{Engine: sim.Engine(c.engine), Strategy: sim.Strategy(c.strategy)}
+	world := pair(c.a, c.b)
+	return simulateVerdicts(t, &world, sim.Side{Engine: sim.Engine(c.engine), Strategy: sim.Strategy(c.strategy)}, c.delta(), agreementTimeout)
+}
+
+// simulateVerdicts gives those of a simulation in which both sides do the same: one, unless chance
+// decides, be it the sequence number that a kernel draws.
+func simulateVerdicts(t *testing.T, world *lab.Scenario, side sim.Side, skew, timeout time.Duration) (list []agreementVerdict) {
+	t.Helper()
 	for seed := range uint64(agreementDraws) {
 		var v agreementVerdict
 		var seen []agreementPacket
 		var remote [2]netip.AddrPort
 		_, err := sim.Run(t.Context(), &sim.Config{
-			Scenario: pair(c.a, c.b), A: side, B: side, Skew: c.delta(), Timeout: agreementTimeout, Trials: 1, Seed: seed,
+			Scenario: *world, A: side, B: side, Skew: skew, Timeout: timeout, Trials: 1, Seed: seed,
 			Packet: func(p sim.Packet) {
 				if seg, err := rawtcp.Parse(p.Data); err == nil && (p.Lane == sim.LaneNATA || p.Lane == sim.LaneNATB) {
 					seen = append(seen, agreementPacket{p.Time.Sub(sim.Epoch), p.Lane == sim.LaneNATB, p.Out, seg})
