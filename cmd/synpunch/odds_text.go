@@ -48,7 +48,7 @@ func (r *oddsResult) write(w io.Writer, s *odds.Strategy) error {
 	line("")
 	for _, n := range s.Needs {
 		if n.Point == nil {
-			line("for %2.0f %%: no budget is enough", 100*n.P)
+			line("for %2.0f %%: no budget up to %s is enough", 100*n.P, digits(odds.MaxBudget))
 			continue
 		}
 		line("for %2.0f %%: %s SYNs from A and %s from B, first hit after %v, all sent after %v",
