@@ -209,7 +209,12 @@ func TestRenew(t *testing.T) {
 				t.Fatal(err)
 			}
 			sendRaw(t, l.A, lab.IP4, out)
-			await(t, "the packet on the link", func() bool { ab, _ := l.Counters(); return ab.TCP == 1 })
+			await(t, "the packet on the link", func() bool {
+				return slices.ContainsFunc(l.Transits(), func(tr Transit) bool {
+					seg, err := rawtcp.Parse(tr.Head)
+					return err == nil && seg.Seq == out.Seq && seg.Flags == rawtcp.SYN
+				})
+			})
 			if err := l.Renew(); err != nil {
 				t.Fatal(err)
 			}
