@@ -198,7 +198,7 @@ func (l *looker) look(ctx context.Context, s server) error {
 	if err == nil {
 		if look.Observation, err = c.Bind(ctx); err == nil {
 			l.conns = append(l.conns, c)
-			l.cfg.Local = netip.AddrPortFrom(l.cfg.Local.Addr(), c.Local().Port())
+			l.cfg.Local = c.Local() // the next look is about the same mapping
 		} else {
 			c.Close()
 		}
@@ -284,7 +284,9 @@ func (r *endpointResult) text() string {
 			line("  %-30s %s", k.Server, k.Error)
 		}
 	}
-	line("mapping          %s", r.Mapping.words())
+	if r.Public != nil || r.Mapping == mappingDifferent {
+		line("mapping          %s", r.Mapping.words())
+	}
 	return b.String()
 }
 

@@ -218,7 +218,11 @@ func (s *Server) State() *State {
 	st := StateFrom(c, time.Now(), s.cfg.Stratum, s.precision)
 	was := s.told.Load()
 	if (was == nil || *was != c.Synchronised) && s.told.CompareAndSwap(was, &c.Synchronised) {
-		s.log.Info("clock", "synchronised", c.Synchronised, "max_error", c.MaxError, "error", err)
+		attrs := []any{"synchronised", c.Synchronised, "max_error", c.MaxError}
+		if err != nil {
+			attrs = []any{"synchronised", false, "error", err}
+		}
+		s.log.Info("clock", attrs...)
 	}
 	return &st
 }

@@ -60,6 +60,9 @@ type Observation struct {
 	RTT      time.Duration `json:"rtt_ns"`
 	Sends    int           `json:"sends"`    // 1 when the first request was answered
 	Software string        `json:"software"` // "" when the server does not say
+	// Rewritten says that MAPPED-ADDRESS, in the clear, is not what XOR-MAPPED-ADDRESS hides: something on
+	// the way rewrites addresses in payloads.
+	Rewritten bool `json:"rewritten"`
 }
 
 // Conn is an open way to a server. While it is open the NAT keeps the mapping
@@ -257,7 +260,9 @@ func (o *Observation) read(m *Message) error {
 		}
 		return ap
 	}
+	plain := get(MappedAddress)
 	o.Mapped = get(XORMappedAddress, MappedAddress)
+	o.Rewritten = plain.IsValid() && plain != o.Mapped
 	if err != nil {
 		return err
 	}

@@ -149,6 +149,20 @@ func TestRetransmission(t *testing.T) {
 	}
 }
 
+// TestRewritten: an ALG that finds the address in the payload gives itself away.
+func TestRewritten(t *testing.T) {
+	server := scripted(t, func(_ int, req *stun.Message) [][]byte {
+		return [][]byte{bytesOf(*req, func(m *stun.Message) {
+			m.Class = stun.Success
+			m.AddAddress(stun.XORMappedAddress, seen)
+			m.AddAddress(stun.MappedAddress, netip.MustParseAddrPort("192.168.1.2:40000"))
+		})}
+	})
+	if o, err := stun.Query(t.Context(), server, nil); err != nil || o.Mapped != seen || !o.Rewritten {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
 // TestBadAnswers: errors that a caller can tell apart.
 func TestBadAnswers(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -16,13 +16,13 @@
 // # What the server sends at most
 //
 // Somebody who forges the source of a UDP request turns the answer on somebody
-// else. So an answer, IP and UDP headers included, is never more than 2.5
+// else. So an answer, IP and UDP headers included, is never more than 2.6
 // times the request, each client has a rate limit, and only
 // requests are answered, so that two servers cannot be set on each other.
 //
 // # Old clients
 //
 // A request without the magic cookie is one of RFC 3489. Its answer has
-// MAPPED-ADDRESS, SOURCE-ADDRESS and CHANGED-ADDRESS instead of
-// XOR-MAPPED-ADDRESS, RESPONSE-ORIGIN and OTHER-ADDRESS.
+// MAPPED-ADDRESS, SOURCE-ADDRESS and CHANGED-ADDRESS alone; all others get XOR-MAPPED-ADDRESS,
+// MAPPED-ADDRESS, RESPONSE-ORIGIN and OTHER-ADDRESS.
 package stun

@@ -47,6 +47,9 @@ func Respond(m *Message, in Arrival, software string, ans *Answer) bool {
 		ans.classic(in)
 	default:
 		r.AddAddress(XORMappedAddress, in.From)
+		// Beside it in the clear: where the two differ, something on the way rewrites
+		// addresses in payloads (RFC 5780, section 3.6).
+		r.AddAddress(MappedAddress, in.From)
 		if ans.From.Addr().IsValid() {
 			r.AddAddress(ResponseOrigin, ans.From)
 		}

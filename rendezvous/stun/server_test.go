@@ -69,7 +69,7 @@ func TestQuery(t *testing.T) {
 						t.Fatal(err)
 					}
 					if o.Mapped != o.Local || o.Local.Addr().String() != addr || o.From != server || o.Origin != server || o.Other.IsValid() ||
-						o.Sends != 1 || o.RTT <= 0 || o.Software != "a server?of two lines" || o.Network != network {
+						o.Sends != 1 || o.RTT <= 0 || o.Software != "a server?of two lines" || o.Network != network || o.Rewritten {
 						t.Errorf("from %v: %+v", server, o)
 					}
 				}
@@ -160,7 +160,7 @@ func TestManyOnOneConnection(t *testing.T) {
 			c.Write([]byte{x})
 		}
 	}()
-	want := make([]byte, 3*(20+12+12+4+1500+12))
+	want := make([]byte, 3*(20+12+12+12+4+1500+12))
 	if _, err := io.ReadFull(c, want); err != nil {
 		t.Fatal(err)
 	}
