@@ -81,6 +81,7 @@ type FanConfig struct {
 //     RFC 9293 section 3.5) and, the first time, with our own SYN before it, for
 //     the first one may have found the peer's NAT closed, or have gone past the
 //     packet filter of our own host (see Blast). Nobody has to be believed for that.
+//     Once MaxHits flows are known new ones get the SYN-ACK alone.
 //   - A SYN-ACK that acknowledges our ISN: 1 forged segment in 2^32 does. It is a hit.
 //   - An ACK that acknowledges our ISN, on a flow whose SYN was heard.
 //   - Nothing else. Resets and ICMP errors are counted. Both are common when a NAT
@@ -247,8 +248,8 @@ type Hit struct {
 	Won           bool
 }
 
-// Hits returns the flows on which the peer was heard, in the order in which they
-// are known, MaxHits at most. Behind NATs that let in only what a mapping is for
+// Hits returns the flows on which the peer was heard, the earliest first, MaxHits at
+// most. Behind NATs that let in only what a mapping is for
 // they are the hits of the fan; where anybody may send, those not Proven may be forged.
 func (f *Fan) Hits() []Hit {
 	hits := make([]Hit, 0, len(f.hits))
@@ -257,7 +258,8 @@ func (f *Fan) Hits() []Hit {
 		local, remote := f.ends(h.local, h.remote)
 		hits = append(hits, Hit{Local: local, Remote: remote, First: h.first, Proven: h.hs != nil, Won: i == f.winner})
 	}
-	return slices.Clip(hits)
+	slices.SortStableFunc(hits, func(a, b Hit) int { return a.First.Compare(b.First) })
+	return hits
 }
 
 // Counters returns what happened so far, on all flows together. SYNs are those

@@ -62,9 +62,10 @@ func (f *Fan) silent() bool { return f.winner >= 0 && !f.cfg.CountAll }
 
 // heard answers a SYN.
 func (f *Fan) heard(now time.Time, i int, s *Segment, out []Segment) []Segment {
-	first := i < 0
-	if first {
-		i = f.add(s.Dst.Port(), s.Src.Port(), now)
+	// No SYN for a SYN without end: two ends whose tables overflow would go on for ever.
+	first := i < 0 && len(f.hits) < MaxHits
+	if i < 0 {
+		i = f.add(s.Dst.Port(), s.Src.Port(), now, false)
 	}
 	if i >= 0 && f.hits[i].syn.Flags == 0 {
 		f.hits[i].syn = *s
@@ -87,7 +88,7 @@ func (f *Fan) heard(now time.Time, i int, s *Segment, out []Segment) []Segment {
 func (f *Fan) proven(now time.Time, i int, s *Segment, out []Segment) []Segment {
 	first := i < 0
 	if first {
-		i = f.add(s.Dst.Port(), s.Src.Port(), now)
+		i = f.add(s.Dst.Port(), s.Src.Port(), now, true)
 	}
 	h := f.prove(i)
 	if h == nil {
@@ -190,9 +191,10 @@ func (f *Fan) find(local, remote uint16) int {
 	return -1
 }
 
-// add remembers a hit and returns its index. When there is no room, one that is
-// not proven gives way; -1 if all are proven.
-func (f *Fan) add(local, remote uint16, now time.Time) int {
+// add remembers a hit and returns its index, -1 if there is no room. One that is not proven
+// gives way to any other; the oldest one to one that is proven, since the flow that
+// the leader has taken is the one that it proved last.
+func (f *Fan) add(local, remote uint16, now time.Time, proven bool) int {
 	fresh := hit{local: local, remote: remote, first: now}
 	if len(f.hits) < MaxHits {
 		f.hits = append(f.hits, fresh)
@@ -200,13 +202,21 @@ func (f *Fan) add(local, remote uint16, now time.Time) int {
 	}
 	// Which one, nobody outside can foresee.
 	from := int(f.addrs.flow(local, remote, 'v') % MaxHits)
+	oldest := -1
 	for k := range MaxHits {
-		if i := (from + k) % MaxHits; f.hits[i].hs == nil {
-			f.hits[i] = fresh
-			return i
+		i := (from + k) % MaxHits
+		if f.hits[i].hs == nil {
+			oldest = i
+			break
+		}
+		if proven && i != f.winner && (oldest < 0 || f.hits[i].first.Before(f.hits[oldest].first)) {
+			oldest = i
 		}
 	}
-	return -1
+	if oldest >= 0 {
+		f.hits[oldest] = fresh
+	}
+	return oldest
 }
 
 // ReceiveICMP takes an ICMP error that came at now. Only one that quotes a SYN of
