@@ -105,7 +105,9 @@ type Part struct {
 	Look   int       // which lightness and hatching, from 1; 0: by its place
 }
 
-// Histogram is how often each value came, one panel for each set over the same x axis.
+// Histogram is how often each value came, one panel for each set over the same x axis. If
+// a few values are far from all others, and the axis has no ends of its own, it ends
+// before them; the panel then says how many lie beyond it.
 type Histogram struct {
 	Title  string
 	Notes  []string

@@ -287,6 +287,27 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
+// TestAstray: two values that went astray do not leave the others in one bar.
+func TestAstray(t *testing.T) {
+	h := histogram(1000, "repair")
+	h.Sets[0].Values[17], h.Sets[0].Values[18] = 50*ms, -50*ms
+	e := parse(t, h)
+	if bars := e.group(t, "set repair").all("path"); len(bars) < 10 {
+		t.Errorf("%d bars", len(bars))
+	}
+	said := false
+	for _, text := range e.all("text") {
+		said = said || strings.Contains(text.Text, "n 1,000 (2 beyond the axis)") && strings.Contains(text.Text, "all from −50 ms to 50 ms")
+	}
+	if !said {
+		t.Error("the panel does not say that two values lie beyond the axis")
+	}
+	h.X.Min, h.X.Max = -60*ms, 60*ms
+	if bars := parse(t, h).group(t, "set repair").all("path"); len(bars) > 4 {
+		t.Errorf("an axis with ends of its own has %d bars", len(bars))
+	}
+}
+
 // TestMap: cells lie around their values, and an edge where its numbers say.
 func TestMap(t *testing.T) {
 	m := &Map{At: []float64{1, 2, 3}, Rows: []float64{10, 20}, Shares: [][]float64{{0, 0.5, 1}, {1, math.NaN()}},

@@ -25,7 +25,7 @@ func (h *Histogram) sketch() *sketch {
 		slices.Sort(sets[i])
 		ex.add(&h.X, sets[i]...)
 	}
-	f.x = newScale(h.X, ex, f.acrossTicks(), false)
+	f.x = newScale(h.X, bulk(ex, sets), f.acrossTicks(), false)
 	bins := h.bins(f.x, sets)
 	counts := make([][]int, len(sets))
 	most := 1
@@ -54,6 +54,26 @@ func (h *Histogram) sketch() *sketch {
 	}
 	f.axisX()
 	return f.foot()
+}
+
+// Of sets whose ends are this many times as far apart as nine in ten of
+// their values, the axis shows the latter, and as much again on both sides: one value
+// that went astray would leave nothing to see of all others. Chosen by us.
+const astray = 4
+
+// bulk is the extent of the values that the axis shows.
+func bulk(all extent, sets [][]float64) extent {
+	var e extent
+	for _, v := range sets {
+		if len(v) > 0 {
+			e.add(&Axis{}, quantile(v, 0.05), quantile(v, 0.95))
+		}
+	}
+	wide := e.hi - e.lo
+	if !e.any || wide <= 0 || all.hi-all.lo <= astray*wide {
+		return all
+	}
+	return extent{lo: max(all.lo, e.lo-wide), hi: min(all.hi, e.hi+wide), any: true}
 }
 
 // wholeTicks leaves out ticks between numbers of things.
@@ -122,7 +142,7 @@ func (h *Histogram) panel(f *frame, i int, values []float64, counts []int, high 
 	if s.Name != "" {
 		x += bold(s.Name, wordSize)*1.04 + 12
 	}
-	lines := wrap(summary(&h.X, values, len(s.Values)), f.w-edge-x, smallSize, false)
+	lines := wrap(summary(f.x, values, len(s.Values)), f.w-edge-x, smallSize, false)
 	for n, l := range lines {
 		if n > 0 {
 			f.y0 += smallSize * leading
@@ -165,13 +185,23 @@ func (s *scale) value(part float64) float64 {
 }
 
 // summary is a set in words.
-func summary(a *Axis, sorted []float64, all int) string {
+func summary(x *scale, sorted []float64, all int) string {
 	text := "n " + decimal(float64(len(sorted)), 0)
 	if all > len(sorted) {
 		text += " (" + decimal(float64(all-len(sorted)), 0) + " unknown)"
 	}
 	if len(sorted) == 0 {
 		return text
+	}
+	a := &x.Axis
+	beyond := 0
+	for _, v := range sorted {
+		if !x.shows(v) {
+			beyond++
+		}
+	}
+	if beyond > 0 {
+		text += " (" + decimal(float64(beyond), 0) + " beyond the axis)"
 	}
 	return text + ", median " + a.write(quantile(sorted, 0.5)) + ", nine in ten from " +
 		a.write(quantile(sorted, 0.05)) + " to " + a.write(quantile(sorted, 0.95)) +
