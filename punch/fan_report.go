@@ -43,6 +43,8 @@ type FanReport struct {
 	GuardsNS  int64    `json:"guards_ns"`   // opening the guards on the local ports
 	Predicted float64  `json:"probability"` // of a hit by all SYNs sent, with Assumption
 	Assumed   string   `json:"assumption"`
+
+	simultaneous bool // the winner's
 }
 
 // PortSpan is the ports from First to Last.

@@ -18,7 +18,8 @@ func (e *fanEngine) describe() {
 		Primed: t.primed, PeerAnswer: t.peerAnswer(),
 		RSTs: t.seen.resets, ICMPs: t.seen.icmps(), Sampled: e.weight > 1, BackOffs: e.law.halvings,
 		Hits: []FanHit{}, AllHits: p.FanOut.Whole && e.phase == fanSpent,
-		GuardsNS: t.guards.Nanoseconds(), Predicted: p.probability(t.syns), Assumed: p.assumption(),
+		simultaneous: t.simultaneous,
+		GuardsNS:     t.guards.Nanoseconds(), Predicted: p.probability(t.syns), Assumed: p.assumption(),
 	}
 	for _, n := range t.refused {
 		r.Refused += n
@@ -79,6 +80,9 @@ func (a *attempt) fillFan() {
 	}
 	if f := r.FanOut; f != nil {
 		r.RSTs, r.ICMPs = f.RSTs, f.ICMPs
+		if f.Leads != nil {
+			r.Simultaneous = new(f.simultaneous)
+		}
 	}
 	if !a.fired.IsZero() {
 		r.Sent, r.SendErrorNS = new(a.fired.Round(0)), ns(a.fired.Sub(a.plan.At))

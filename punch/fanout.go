@@ -12,7 +12,7 @@ const (
 	// DefaultFanBudget is how many SYNs a fan-out sends at most: against 256 source
 	// ports it connects with 98 %, and it is a sixty-fourth of what sweeps all ports.
 	DefaultFanBudget = 1024
-	// DefaultFanRate is how many SYNs a second: a busy browser's, not a scanner's.
+	// DefaultFanRate is how many SYNs a second: the default budget takes two seconds.
 	DefaultFanRate = 500
 	// FreeSYNs is how many SYNs a fan-out may have in its budget without the peer's
 	// consent or the word that both ends are one's own.

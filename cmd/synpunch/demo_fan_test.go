@@ -73,10 +73,11 @@ func TestDemoFan(t *testing.T) {
 	}
 }
 
-// TestDemoFanAnswered: NATs that answer with resets destroy what their host has opened, unless
-// both have opened everything before.
+// TestDemoFanAnswered: NATs that answer with resets, and that close a mapping when a reset
+// comes back for it, as Linux does. Of a sweep without priming hardly a pair is left: 0 of 20 attempts
+// connected (docs/engines.md).
 func TestDemoFanAnswered(t *testing.T) {
-	kind := smallRandom + ",unsolicited=rst"
+	const kind = "model:linux-random,ports=20000-20255,unsolicited=rst"
 	res, code := fanDemo(t, "--nat-a", kind, "--nat-b", kind, "--sweeps", "3", "--rate", "4000")
 	connectedFan(t, res, code)
 	for _, r := range []*punch.Report{res.A, res.B} {
