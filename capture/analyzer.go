@@ -111,7 +111,8 @@ type Analyzer struct {
 	refused map[tupleKey]struct{} // what cfg.Keep said no to, for a while
 	sum     Summary
 	seg     rawtcp.Segment
-	scratch [256]byte // headers completed after a snap length cut them
+	began   func(t *tuple, f *flow) // for a Follower; nil = nobody asks
+	scratch [256]byte               // headers completed after a snap length cut them
 }
 
 // NewAnalyzer makes an Analyzer; cfg may be nil.
@@ -442,12 +443,16 @@ func (z *Analyzer) begin(t *tuple, p *Packet) *flow {
 	}
 	if len(t.flows) == keptIncarnations {
 		old := t.flows[0]
+		old.gone = true
 		t.flows = append(t.flows[:0], t.flows[1:]...)
 		z.live--
 		z.done = append(z.done, z.timeline(t, old, p.Time))
 	}
-	f := &flow{number: t.born, order: z.sum.Packets, first: p.Time, initiator: -1, resetBy: -1}
+	f := &flow{number: t.born, serial: z.sum.Flows, order: z.sum.Packets, first: p.Time, initiator: -1, resetBy: -1}
 	t.flows = append(t.flows, f)
+	if z.began != nil {
+		z.began(t, f)
+	}
 	return f
 }
 
@@ -471,6 +476,7 @@ func (z *Analyzer) evict() {
 			return
 		}
 		for _, f := range t.flows {
+			f.gone = true
 			z.sum.Verdicts[z.timeline(t, f, z.sum.Last).Verdict]++
 		}
 		z.live -= len(t.flows)
@@ -497,6 +503,7 @@ func (z *Analyzer) Finish(end time.Time) ([]*Timeline, Summary) {
 	slices.SortFunc(tls, func(x, y *Timeline) int { return cmp.Compare(x.order, y.order) })
 	byISN := make(map[[2]uint32]int)
 	for i, tl := range tls {
+		tl.number = i + 1
 		z.sum.Verdicts[tl.Verdict]++
 		if !tl.A.ISNKnown && !tl.B.ISNKnown {
 			continue
@@ -588,7 +595,7 @@ func (z *Analyzer) timeline(t *tuple, f *flow, end time.Time) *Timeline {
 		RSTs: sa.rsts + sb.rsts, ICMPs: f.icmps,
 		Retransmissions:     sa.again + sb.again,
 		DataRetransmissions: sa.dataAgain + sb.dataAgain,
-		Events:              f.events, Omitted: f.omitted, order: f.order,
+		Events:              f.events, Omitted: f.omitted, order: f.order, number: f.serial,
 		whole: f.left == [numKinds]int{}, begun: f.left[kindHandshake] == 0,
 	}
 	if tl.Reference.IsZero() {

@@ -102,7 +102,7 @@ func link(tls []*Timeline) {
 		}
 		for _, n := range near {
 			if n != i {
-				tl.link(n+1, tls[n])
+				tl.link(tls[n].number, tls[n])
 			}
 		}
 	}
@@ -134,7 +134,7 @@ func (tl *Timeline) link(number int, o *Timeline) {
 		tl.linkSame(number, o)
 		return
 	}
-	if tl.Established || tl.links.elsewhere.flow > 0 {
+	if tl.Established || tl.links.elsewhere.flow > 0 || tl.Flow.A.Addr() == tl.Flow.B.Addr() {
 		return
 	}
 	// Our SYN, unanswered, and one of the peer's that came on other ports.
@@ -154,7 +154,7 @@ func (tl *Timeline) link(number int, o *Timeline) {
 			theirs.Time.Sub(ours.Time).Abs() > attempt {
 			continue
 		}
-		if o.Established && !(theirs.Dst.Port() == ours.Src.Port() || theirs.Src.Port() == ours.Dst.Port()) {
+		if theirs.Dst.Port() != ours.Src.Port() && theirs.Src.Port() != ours.Dst.Port() {
 			continue // another connection of the same two
 		}
 		w := elsewhereLink{flow: number, at: theirs.Time}
@@ -216,9 +216,9 @@ type synSight struct {
 // sequence numbers, as the two sides of a firewall do that rewrites them.
 func linkRewritten(tls []*Timeline) {
 	first := make(map[synStamp]synSight)
-	for i, tl := range tls {
+	for _, tl := range tls {
 		tl.eachSYN(func(key synStamp, e *Event) {
-			now := synSight{tl, i + 1, e}
+			now := synSight{tl, tl.number, e}
 			if old, ok := first[key]; !ok {
 				first[key] = now
 			} else if e.Time.Sub(old.e.Time) < rewriteLimit && old.tl != tl {

@@ -181,20 +181,23 @@ func (x *laneExam) crossing(c *Crossing) {
 	}
 	words := fmt.Sprintf("the window was missed by %s: %s's SYN came to %s that long before %s's own had passed there",
 		inMS(-c.Margin), early, x.lanes[lane], other(early))
+	x.add(ClassWindowMissed, Certain, "", evidence(syns...), "%s%s", words, x.notLetIn(syns, early, lane))
+}
+
+// notLetIn says that the early SYN was dropped at the lane, if it was, and takes
+// it off the list of losses.
+func (x *laneExam) notLetIn(syns []*route, early string, lane int) string {
 	for _, r := range syns {
-		if r.lost && r.e.From == early && (r.last().lane == lane || r.last().lane+r.dir == lane) {
-			words += "; it was not let in"
-			if r.last().lane == lane {
-				words += " (" + x.at(r.last()) + ")"
-			}
-			if x.missed == nil {
-				x.missed = make(map[*route]bool)
-			}
-			x.missed[r] = true
-			break
+		if !r.lost || r.e.From != early || r.last().lane != lane && r.last().lane+r.dir != lane {
+			continue
 		}
+		x.missed = map[*route]bool{r: true}
+		if r.last().lane == lane {
+			return "; it was not let in (" + x.at(r.last()) + ")"
+		}
+		return "; it was not let in"
 	}
-	x.add(ClassWindowMissed, Certain, "", evidence(syns...), "%s", words)
+	return ""
 }
 
 // losses is about packets that did not come to the next lane.

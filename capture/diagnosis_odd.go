@@ -28,7 +28,7 @@ func (x *exam) elsewhere() {
 		whose = us + "'s NAT"
 	}
 	x.add(ClassWrongPort, Probable, "ask a third party which ports "+whose+" gives (synpunch predict)", syns,
-		"%s's SYN was not answered, but %s's came %s (flow %d, %s ms): the allocation of %s is not what was predicted",
+		"%s's SYN got no SYN-ACK, but %s's own SYN came %s (flow %d, %s ms): the allocation of %s is not what was predicted",
 		us, them, strings.Join(diffs, "; "), w.flow, signedMS(w.at.Sub(x.tl.Reference)), whose)
 	x.list[len(x.list)-1].Flows = []int{w.flow}
 }

@@ -17,6 +17,10 @@ type Flow struct {
 // String is "10.0.0.1:4000 - 10.0.0.2:5000".
 func (f Flow) String() string { return f.A.String() + " - " + f.B.String() }
 
+// Number is the flow's number among those of its analysis, from 1: what
+// Finding.Flows and SameAs mean. 0 = it comes from no analysis.
+func (tl *Timeline) Number() int { return tl.number }
+
 // Side is what one end of a flow sent.
 type Side struct {
 	ISN      uint32 `json:"isn"`       // initial sequence number, if ISNKnown
@@ -112,4 +116,5 @@ type Timeline struct {
 
 	toA, toB time.Duration // Ladder.ToA, Ladder.ToB
 	links    links
+	number   int // among the flows of the analysis, from 1
 }

@@ -405,7 +405,7 @@ func TestTimelineFields(t *testing.T) {
 	}
 	got := *tl
 	events := got.Events
-	got.Events, got.order = nil, 0
+	got.Events, got.order, got.number = nil, 0, 0
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Timeline{}, Side{}), cmp.Comparer(func(x, y links) bool { return x == y }), cmp.Comparer(func(x, y netip.AddrPort) bool { return x == y })); diff != "" {
 		t.Errorf("timeline (-want +got):\n%s", diff)
 	}

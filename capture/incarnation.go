@@ -10,6 +10,7 @@ import (
 // flow is one incarnation while packets still come.
 type flow struct {
 	number      int // 1 for the first on the 4-tuple
+	serial      int // 1 for the first of all
 	order       int64
 	first, last time.Time
 	side        [2]side
@@ -29,6 +30,8 @@ type flow struct {
 	dropped    [2]bool // an end refused the other's SYN-ACK that answered an old duplicate
 	replaced   bool
 	resetBy    int8 // -1, or the end whose RST ended the open flow
+	tell       int  // what a Follower told
+	gone       bool // judged and forgotten
 }
 
 // answer is what refused a SYN or SYN-ACK before the flow was established.

@@ -7,8 +7,8 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,22 +24,33 @@ const (
 type analyzeFlags struct {
 	json, ascii, all, brief, trust bool
 	flow                           string
+	number                         int
 	maxFlows                       int
+	svg, html                      string
+	live                           liveFlags
 }
 
 func newAnalyzeCommand() *cobra.Command {
 	var f analyzeFlags
 	cmd := &cobra.Command{
-		Use:   "analyze [flags] FILE [FILE]",
+		Use:   "analyze [flags] FILE [FILE] | analyze --live IFACE [flags] [FILTER]",
 		Short: "Say what happened to every TCP handshake in a capture",
 		Long: `Read a capture (pcap or pcapng, of tcpdump, Wireshark or synpunch; - is standard
 input) and print for each TCP flow its handshake as a ladder and a verdict:
 ordinary open, simultaneous open, refused, answered by ICMP, timed out, aborted
-or incomplete; what was sent twice; how the two SYNs crossed.
+or incomplete; what was sent twice; how the two SYNs crossed. Sentences below it
+say why it went so, with the packets that prove it (docs/analyze.md lists them).
+
+A capture of several places on one path, as sim --capture and sweep write it, is
+drawn with a lane for each: its interfaces are called a, nat-a, nat-b and b.
 
 With two captures, one from each end, the flows that both saw are matched by
 their sequence numbers, although NATs rewrote the addresses, and drawn as one
 ladder on one clock.
+
+With --live it follows an interface ('any': all of them) and prints each handshake
+when it is complete or has failed, until Ctrl-C; a FILTER chooses packets, as
+tcpdump's would: 'tcp port 40000 and host 192.0.2.1'.
 
 Exit code 1: a file is damaged, cut short or not a capture; what could be read
 is printed all the same.`,
@@ -47,9 +58,22 @@ is printed all the same.`,
   synpunch analyze a.pcap
   synpunch analyze --flow 203.0.113.7:40000 --json a.pcap
   synpunch analyze a.pcap b.pcap                     one from each end
-  ssh router tcpdump -U -w - tcp | synpunch analyze -`,
-		Args: usageArgs(cobra.RangeArgs(1, 2)),
-		RunE: func(cmd *cobra.Command, args []string) error { return runAnalyze(cmd, &f, args) },
+  synpunch analyze --number 2 --svg flow.svg a.pcap  a picture to scale
+  synpunch analyze --html a.html a.pcap              a page to pass on
+  ssh router tcpdump -U -w - tcp | synpunch analyze -
+  synpunch analyze --live eth0 'port 40000 and not host 192.0.2.1'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkLive(cmd); err != nil {
+				return err
+			}
+			if cmd.Flags().Changed("live") {
+				return runAnalyzeLive(cmd, &f, args)
+			}
+			if err := usageArgs(cobra.RangeArgs(1, 2))(cmd, args); err != nil {
+				return err
+			}
+			return runAnalyze(cmd, &f, args)
+		},
 	}
 	fl := cmd.Flags()
 	fl.BoolVar(&f.json, "json", false, "print one JSON object (docs/analyze.md)")
@@ -57,8 +81,12 @@ is printed all the same.`,
 	fl.BoolVar(&f.brief, "brief", false, "one line for each flow, no ladders")
 	fl.BoolVar(&f.all, "all", false, "list data packets too")
 	fl.StringVar(&f.flow, "flow", "", "only flows with this `IP:PORT`, or with these characters in 'IP:PORT - IP:PORT'")
+	fl.IntVar(&f.number, "number", 0, "only flow number `N`, as a run without this flag counts them")
+	fl.StringVar(&f.svg, "svg", "", "draw the flow to scale as an SVG picture to `FILE`; of several flows choose one with --flow or --number")
+	fl.StringVar(&f.html, "html", "", "write a page with every flow's verdict, diagnosis, picture and packets to `FILE`")
 	fl.BoolVar(&f.trust, "trust-clocks", false, "two files: take their clocks as one instead of estimating the offset")
 	fl.IntVar(&f.maxFlows, "max-flows", 0, "keep at most this many flows; the rest is counted (default 16384)")
+	f.live.register(fl)
 	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return []string{"pcap", "pcapng"}, cobra.ShellCompDirectiveFilterFileExt
 	}
@@ -72,8 +100,35 @@ type analyzed struct {
 	Dropped    *uint64             `json:"dropped"` // packets that the capturing system lost; null: it does not say
 	Summary    capture.Summary     `json:"summary"`
 	Error      string              `json:"error,omitempty"`
-	Flows      []*capture.Timeline `json:"flows"`
+	Flows      []analyzedFlow      `json:"flows"`
+	Passages   []analyzedPassage   `json:"passages,omitempty"` // of a capture with several places on one path, in place of flows
 	err        error
+}
+
+// analyzedFlow is a flow with its diagnosis.
+type analyzedFlow struct {
+	*capture.Timeline
+	Diagnosis []capture.Finding `json:"diagnosis"`
+}
+
+// analyzedPassage is a passage with its diagnosis.
+type analyzedPassage struct {
+	*capture.Passage
+	Diagnosis []capture.Finding `json:"diagnosis"`
+}
+
+// analyzedJoined is a flow of two captures with its diagnosis.
+type analyzedJoined struct {
+	*capture.Joined
+	Diagnosis []capture.Finding `json:"diagnosis"`
+}
+
+func withDiagnosis(tls []*capture.Timeline) []analyzedFlow {
+	list := make([]analyzedFlow, len(tls)) // not nil: [] in JSON
+	for i, tl := range tls {
+		list[i] = analyzedFlow{tl, tl.Diagnosis()}
+	}
+	return list
 }
 
 // title is the name of the file for people.
@@ -92,10 +147,12 @@ type analyzedInterface struct {
 
 // analyzeResult is what --json prints.
 type analyzeResult struct {
-	Format  string            `json:"format"`
-	Version int               `json:"version"`
-	Files   []*analyzed       `json:"files"`
-	Joined  []*capture.Joined `json:"joined,omitempty"` // with two files: flows that both have
+	Format  string           `json:"format"`
+	Version int              `json:"version"`
+	Files   []*analyzed      `json:"files"`
+	Joined  []analyzedJoined `json:"joined,omitempty"` // with two files: flows that both have
+
+	onlyA, onlyB []analyzedFlow // with two files: flows that one has
 }
 
 func runAnalyze(cmd *cobra.Command, f *analyzeFlags, args []string) error {
@@ -119,19 +176,24 @@ func runAnalyze(cmd *cobra.Command, f *analyzeFlags, args []string) error {
 		if len(args) == 2 {
 			cfg.Where = name
 		}
-		res.Files = append(res.Files, analyzeFile(name, cmd.InOrStdin(), &cfg))
+		res.Files = append(res.Files, analyzeFile(name, cmd.InOrStdin(), &cfg, len(args) == 1))
 	}
-	var onlyA, onlyB []*capture.Timeline
 	if len(args) == 2 {
-		res.Joined, onlyA, onlyB = capture.Join(res.Files[0].Flows, res.Files[1].Flows, &capture.JoinConfig{TrustClocks: f.trust})
+		res.join(f.trust)
+	}
+	if err := res.choose(f.number); err != nil {
+		return exitWith(exitUsage, err)
 	}
 	out := cmd.OutOrStdout()
+	if err := res.draw(f); err != nil {
+		return err
+	}
 	if f.json {
 		enc := json.NewEncoder(out)
 		enc.SetIndent("", "  ")
 		err = enc.Encode(&res)
 	} else {
-		err = res.write(out, f, onlyA, onlyB)
+		err = res.write(out, f)
 	}
 	if err != nil {
 		return err
@@ -162,9 +224,47 @@ func flowFilter(s string) (func(x, y netip.AddrPort) bool, error) {
 	}, nil
 }
 
+// join puts the flows of two files together.
+func (res *analyzeResult) join(trust bool) {
+	var tls [2][]*capture.Timeline
+	for i, file := range res.Files {
+		for _, f := range file.Flows {
+			tls[i] = append(tls[i], f.Timeline)
+		}
+	}
+	joined, onlyA, onlyB := capture.Join(tls[0], tls[1], &capture.JoinConfig{TrustClocks: trust})
+	for _, j := range joined {
+		res.Joined = append(res.Joined, analyzedJoined{j, j.Diagnosis()})
+	}
+	res.onlyA, res.onlyB = withDiagnosis(onlyA), withDiagnosis(onlyB)
+}
+
+// choose keeps the flow with that number, as text output counts them; 0 keeps all.
+func (res *analyzeResult) choose(number int) error {
+	if number == 0 {
+		return nil
+	}
+	n := 0
+	keep := func() bool { n++; return n == number }
+	first := res.Files[0]
+	if len(res.Files) == 2 {
+		res.Joined = slices.DeleteFunc(res.Joined, func(analyzedJoined) bool { return !keep() })
+		res.onlyA = slices.DeleteFunc(res.onlyA, func(analyzedFlow) bool { return !keep() })
+		res.onlyB = slices.DeleteFunc(res.onlyB, func(analyzedFlow) bool { return !keep() })
+	} else {
+		first.Passages = slices.DeleteFunc(first.Passages, func(analyzedPassage) bool { return !keep() })
+		first.Flows = slices.DeleteFunc(first.Flows, func(analyzedFlow) bool { return !keep() })
+	}
+	if number > n {
+		return fmt.Errorf("--number %d: there are %d flows", number, n)
+	}
+	return nil
+}
+
 // analyzeFile reads one capture. Its error is kept with what was read.
-func analyzeFile(name string, stdin io.Reader, cfg *capture.AnalyzeConfig) *analyzed {
-	a := &analyzed{Name: name, Interfaces: []analyzedInterface{}, Flows: []*capture.Timeline{}}
+// lanes says that a capture of several places may be drawn with a lane for each.
+func analyzeFile(name string, stdin io.Reader, cfg *capture.AnalyzeConfig, lanes bool) *analyzed {
+	a := &analyzed{Name: name, Interfaces: []analyzedInterface{}, Flows: []analyzedFlow{}}
 	fail := func(err error) *analyzed {
 		a.err, a.Error = err, err.Error()
 		return a
@@ -186,11 +286,7 @@ func analyzeFile(name string, stdin io.Reader, cfg *capture.AnalyzeConfig) *anal
 	if err != nil {
 		return fail(err)
 	}
-	flows, sum, err := capture.Analyze(reader.Next, cfg)
-	a.Summary = sum
-	if len(flows) > 0 {
-		a.Flows = flows
-	}
+	err = a.read(reader, cfg, lanes)
 	for _, i := range reader.Interfaces() {
 		a.Interfaces = append(a.Interfaces, analyzedInterface{i.Name, i.Link, i.Snaplen})
 	}
@@ -203,136 +299,53 @@ func analyzeFile(name string, stdin io.Reader, cfg *capture.AnalyzeConfig) *anal
 	return a
 }
 
-// write prints the story in text.
-func (res *analyzeResult) write(w io.Writer, f *analyzeFlags, onlyA, onlyB []*capture.Timeline) error {
-	cfg := ladderConfig(w, f.ascii)
-	p := &analyzePrinter{w: w, f: f, cfg: cfg}
-	if len(res.Files) == 1 {
-		for _, tl := range res.Files[0].Flows {
-			p.timeline(tl)
+// read takes the packets of a capture.
+func (a *analyzed) read(r *capture.Reader, cfg *capture.AnalyzeConfig, lanes bool) error {
+	// The first packet comes after what describes the interfaces.
+	peek := peeked{r: r, held: true}
+	peek.p, peek.err = r.Next()
+	if !lanes || !severalPlaces(r.Interfaces()) {
+		flows, sum, err := capture.Analyze(peek.next, cfg)
+		a.Flows, a.Summary = withDiagnosis(flows), sum
+		return err
+	}
+	passages, sum, err := capture.AnalyzeLanes(func() (string, capture.Packet, error) {
+		p, err := peek.next()
+		if err != nil {
+			return "", p, err
 		}
-	} else {
-		for _, j := range res.Joined {
-			p.joined(j)
-		}
-		p.only(res.Files[0].Name, onlyA)
-		p.only(res.Files[1].Name, onlyB)
+		return r.Interfaces()[p.Interface].Name, p, nil
+	}, cfg)
+	a.Summary = sum
+	for _, p := range passages {
+		a.Passages = append(a.Passages, analyzedPassage{p, p.Diagnosis()})
 	}
-	for i, a := range res.Files {
-		if i == 0 && p.n > 0 {
-			p.printf("\n")
-		}
-		p.file(a)
-	}
-	return p.err
+	return err
 }
 
-type analyzePrinter struct {
-	w   io.Writer
-	f   *analyzeFlags
-	cfg *capture.LadderConfig
-	n   int // flows printed
-	err error
+// peeked is a reader whose first packet was looked at.
+type peeked struct {
+	r    *capture.Reader
+	p    capture.Packet
+	err  error
+	held bool
 }
 
-func (p *analyzePrinter) printf(format string, args ...any) {
-	s := fmt.Sprintf(format, args...)
-	if p.f.ascii {
-		s = capture.ASCII(s)
+func (k *peeked) next() (capture.Packet, error) {
+	if k.held {
+		k.held = false
+		return k.p, k.err
 	}
-	if p.err == nil {
-		_, p.err = io.WriteString(p.w, s)
-	}
+	return k.r.Next()
 }
 
-// next counts a flow and writes the line above it.
-func (p *analyzePrinter) next(at time.Time) {
-	p.n++
-	if p.f.brief {
-		return
-	}
-	if p.n > 1 {
-		p.printf("\n\n")
-	}
-	when := "no time in the file"
-	if !at.IsZero() {
-		when = "0.000 is " + at.UTC().Format("2006-01-02 15:04:05.000000 UTC")
-	}
-	p.printf("flow %d   %s\n", p.n, when)
-}
-
-func (p *analyzePrinter) timeline(tl *capture.Timeline) {
-	p.next(tl.Reference)
-	if p.f.brief {
-		p.printf("%-12s  %s  %s\n", tl.Verdict, tl.Flow, tl.Detail)
-		return
-	}
-	if p.err == nil {
-		p.err = capture.WriteLadder(p.w, tl, p.cfg)
-	}
-}
-
-func (p *analyzePrinter) joined(j *capture.Joined) {
-	p.next(j.Reference)
-	if p.f.brief {
-		p.printf("%-12s  %s  %s\n", j.Verdict, j.FlowA, j.Detail)
-		return
-	}
-	if p.err == nil {
-		p.err = j.WriteLadder(p.w, p.cfg)
-	}
-}
-
-// only prints the flows that one of two captures has.
-func (p *analyzePrinter) only(name string, tls []*capture.Timeline) {
-	for _, tl := range tls {
-		if !p.f.brief {
-			if p.n > 0 {
-				p.printf("\n\n")
-			}
-			p.printf("only in %s:\n", name)
-			p.n++
-			if p.err == nil {
-				p.err = capture.WriteLadder(p.w, tl, p.cfg)
-			}
-			continue
-		}
-		p.n++
-		p.printf("%-12s  %s  %s (only in %s)\n", tl.Verdict, tl.Flow, tl.Detail, name)
-	}
-}
-
-// file prints the lines about a capture as a whole.
-func (p *analyzePrinter) file(a *analyzed) {
-	name := a.title()
-	if a.err != nil && a.Summary.Packets == 0 {
-		return // the error says it
-	}
-	var counts []string
-	for _, v := range capture.Verdicts() {
-		if n := a.Summary.Verdicts[v]; n > 0 {
-			counts = append(counts, fmt.Sprintf("%d %s", n, v))
+// severalPlaces reports whether a capture is of several places on one path.
+func severalPlaces(list []capture.Interface) bool {
+	n := 0
+	for _, i := range list {
+		if slices.Contains(capture.Lanes(), i.Name) {
+			n++
 		}
 	}
-	p.printf("%s: %s, %d of TCP, %s", name, plural(a.Summary.Packets, "packet"), a.Summary.TCP, plural(int64(a.Summary.Flows), "flow"))
-	if len(counts) > 0 {
-		p.printf(": %s", strings.Join(counts, ", "))
-	}
-	p.printf("\n")
-	if a.Dropped != nil && *a.Dropped > 0 {
-		p.printf("%s: the capturing system lost %d packets: what is missing here may have been on the wire\n", name, *a.Dropped)
-	}
-	if a.Summary.Filtered > 0 && a.Summary.Flows == 0 {
-		p.printf("%s: no flow matches --flow %s\n", name, p.f.flow)
-	}
-	for _, line := range a.Summary.Describe() {
-		p.printf("%s: %s\n", name, line)
-	}
-}
-
-func plural(n int64, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return n >= 2
 }

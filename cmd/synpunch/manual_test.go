@@ -399,6 +399,10 @@ func checkFields(t *testing.T, page, text string, typ reflect.Type, seen map[ref
 		if !f.IsExported() || name == "-" {
 			continue
 		}
+		if name == "" && f.Anonymous {
+			checkFields(t, page, text, f.Type, seen)
+			continue
+		}
 		if name == "" {
 			t.Errorf("%v.%s has no JSON name", typ, f.Name)
 		} else if !strings.Contains(text, "`"+name+"`") && !strings.Contains(text, "."+name+"`") && !strings.Contains(text, "`"+name+".") {
