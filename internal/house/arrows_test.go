@@ -27,12 +27,12 @@ var arrows = map[string][]string{
 	"lab/lanes":         {"capture"},
 	"lab/sim":           {"lab", "lab/lanes", "rawtcp", "nat", "nat/predict", "timing"},           // a simulated peer predicts as a live one does
 	"lab/live":          {"lab", "lab/lanes", "nat", "nat/predict", "punch", "rawtcp", "capture"}, // the link process reads and stamps packets itself; a trial aims where a peer would
-	"lab/matrix":        {"lab", "lab/sim", "lab/live", "nat", "punch"},                           // it asks both worlds the same question; punch names the engines
+	"lab/matrix":        {"lab", "lab/sim", "lab/live", "nat", "nat/odds", "punch"},                           // it asks both worlds the same question; punch names the engines
 	"lab/figure":        {},
 	"lab/sweep":         {"lab", "lab/sim", "lab/live", "nat", "punch", "capture", "timing", "rawtcp"}, // as lab/matrix, and it says beforehand what timing expects and finds the SYNs at the NATs
 	"lab/sweep/parquet": {"lab/sweep"},
 	"lab/sweep/draw":    {"lab/sweep", "lab/figure", "timing"},
-	"lab/page":          {"lab/sweep", "lab/sweep/draw", "lab/figure", "capture", "rawtcp", "punch"}, // a page has the figures of a sweep, the ladders of its trials, and reports of attempts
+	"lab/page":          {"lab/sweep", "lab/sweep/draw", "lab/figure", "capture", "punch"}, // a page has the figures of a sweep, the ladders of its trials, and reports of attempts
 	"internal/doctor":   {"timing", "handoff", "rawtcp", "capture"},
 }
 

@@ -85,7 +85,6 @@ func (a *Attempt) Write(w io.Writer, cfg *Config) error {
 	if v.Question == "" {
 		v.Question = "Did the two ends connect?"
 	}
-	story := a.story()
 	for i, r := range a.Reports {
 		if r == nil {
 			continue
@@ -96,7 +95,7 @@ func (a *Attempt) Write(w io.Writer, cfg *Config) error {
 		v.Trials = append(v.Trials, a.end(i))
 		v.MadeFacts = append(v.MadeFacts, fact{"host " + ends[i].name, hostWords(&r.Host)})
 	}
-	v.Trials = append([]trial{story}, v.Trials...)
+	v.Trials = append([]trial{a.packets()}, v.Trials...)
 	return v.write(w)
 }
 
@@ -147,51 +146,40 @@ func hostWords(h *punch.Host) string {
 	return fmt.Sprintf("%s, kernel %s, synpunch %s", h.OS, h.Kernel, h.Version)
 }
 
-// story is the packets of the attempt: of both ends on one clock, or of one.
-func (a *Attempt) story() trial {
+// packets shows the openings as both ends saw them, on one clock, or as one end did.
+func (a *Attempt) packets() trial {
 	t := trial{ID: "packets", Title: "The packets"}
 	var timelines [2][]*capture.Timeline
 	var names []string
+	var wrong error
 	for i, end := range ends {
 		tls, err := a.timelines(i)
 		if err != nil {
-			t.Trouble = strings.TrimSpace(t.Trouble + fmt.Sprintf(" %s: %v.", end.packets, err))
+			wrong = errors.Join(wrong, fmt.Errorf("%s: %w", end.packets, err))
 		}
 		if len(tls) > 0 {
 			timelines[i] = tls
 			names = append(names, path.Join(a.Name, end.packets))
 		}
 	}
-	var l *capture.Ladder
 	joined, onlyA, onlyB := capture.Join(timelines[0], timelines[1], nil)
-	switch {
-	case len(joined) > 0:
-		l = joined[0].Ladder()
-	case len(onlyA) > 0:
-		l = onlyA[0].Ladder()
-	case len(onlyB) > 0:
-		l = onlyB[0].Ladder()
+	var list []story
+	for _, j := range joined {
+		list = append(list, j)
 	}
-	if l == nil {
-		return t
+	for _, tl := range append(onlyA, onlyB...) {
+		list = append(list, alone{tl})
 	}
-	t.Command = commandLine(append([]string{"synpunch", "analyze"}, names...))
-	t.draw(l)
+	t.tell(list, wrong)
+	if len(names) > 0 {
+		t.Command = commandLine(append([]string{"synpunch", "analyze"}, names...))
+	}
 	return t
 }
 
 // timelines are what an end's capture has of its report's flow, or all flows where there is
 // no report.
-func (a *Attempt) timelines(i int) ([]*capture.Timeline, error) {
-	f, err := a.files.Open(ends[i].packets)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	rd, err := capture.NewReader(f)
-	if err != nil {
-		return nil, err
-	}
+func (a *Attempt) timelines(i int) (tls []*capture.Timeline, err error) {
 	cfg := &capture.AnalyzeConfig{}
 	if r := a.Reports[i]; r != nil {
 		flow := r.Flow
@@ -199,12 +187,10 @@ func (a *Attempt) timelines(i int) ([]*capture.Timeline, error) {
 			return x == flow.Local && y == flow.Remote || y == flow.Local && x == flow.Remote
 		}
 	}
-	n := 0
-	tls, _, err := capture.Analyze(func() (capture.Packet, error) {
-		if n++; n > mostPackets {
-			return capture.Packet{}, io.EOF
-		}
-		return rd.Next()
-	}, cfg)
+	err = eachPacket(a.files, ends[i].packets, func(_ *capture.Reader, next func() (capture.Packet, error)) error {
+		var err error
+		tls, _, err = capture.Analyze(next, cfg)
+		return err
+	})
 	return tls, err
 }

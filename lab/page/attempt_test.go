@@ -2,6 +2,7 @@ package page
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,22 +23,36 @@ func attempted(t *testing.T) string {
 	t.Helper()
 	s := read(t, made(t, config("repair")))
 	i := slices.IndexFunc(s.Rows, func(r sweep.Row) bool { return r.Outcome == sweep.Established })
-	lanes, err := readLanes(s.files, s.Rows[i].Capture)
+	packets := map[string][]capture.Packet{}
+	err := eachPacket(s.files, s.Rows[i].Capture, func(r *capture.Reader, next func() (capture.Packet, error)) error {
+		for {
+			p, err := next()
+			if err == io.EOF {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			p.Data = slices.Clone(p.Data)
+			lane := r.Interfaces()[p.Interface].Name
+			packets[lane] = append(packets[lane], p)
+		}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for k, lane := range []laneOf{lanes[0], lanes[3]} {
+	for k, lane := range []string{capture.LaneA, capture.LaneB} {
 		file, err := os.Create(filepath.Join(dir, ends[k].packets))
 		if err != nil {
 			t.Fatal(err)
 		}
-		w, err := capture.NewWriter(file, capture.Interface{Name: lane.name, Link: capture.LinkLinuxSLL2})
+		w, err := capture.NewWriter(file, capture.Interface{Name: lane, Link: capture.LinkLinuxSLL2})
 		if err != nil {
 			t.Fatal(err)
 		}
 		r := punch.Report{Version: 1, Outcome: punch.Established, Engine: punch.Repair, Strategy: punch.Cross, Scheduled: s.Rows[i].At}
-		for _, p := range lane.packets {
+		for _, p := range packets[lane] {
 			p.Interface = 0
 			if err := w.WritePacket(p); err != nil {
 				t.Fatal(err)

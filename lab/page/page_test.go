@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"github.com/synpunch/synpunch/capture"
 	"github.com/synpunch/synpunch/lab"
 	"github.com/synpunch/synpunch/lab/sweep"
 )
@@ -487,21 +488,18 @@ func TestCapture(t *testing.T) {
 	}
 }
 
-// TestLadder: each place has its lane, and A is at the left of all.
+// TestLadder: a trial has one opening, at all four places, with A at the left.
 func TestLadder(t *testing.T) {
 	s := read(t, made(t, config("connect", "repair")))
 	for i := range s.Rows {
 		r := &s.Rows[i]
-		lanes, err := readLanes(s.files, r.Capture)
-		if err != nil {
-			t.Fatal(err)
+		list, err := openings(s.files, r.Capture, r.At)
+		if err != nil || len(list) != 1 {
+			t.Fatalf("trial %d: %d openings, %v", r.N, len(list), err)
 		}
-		l := ladderOf(lanes, r.At)
-		if l == nil || !slices.Equal(l.Lanes, places) || slices.Contains(l.Notes, "") {
-			t.Fatalf("trial %d: %+v", r.N, l)
-		}
-		if l.Notes[0] == l.Notes[3] || l.Notes[1] == l.Notes[2] {
-			t.Errorf("trial %d: lanes %v", r.N, l.Notes)
+		l := list[0].Ladder()
+		if !slices.Equal(l.Lanes, capture.Lanes()) || !strings.HasPrefix(l.Notes[0], "10.0.1.2") {
+			t.Errorf("trial %d: lanes %v, %v", r.N, l.Lanes, l.Notes)
 		}
 		if r.Regime == "crossed" && (l.Crossing == nil || int64(l.Crossing.Margin) != *r.MarginNS) {
 			t.Errorf("trial %d: crossing %+v, margin %s", r.N, l.Crossing, known(r.MarginNS))

@@ -1,16 +1,11 @@
 package page
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"html/template"
 	"path"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/synpunch/synpunch/capture"
 	"github.com/synpunch/synpunch/lab/sweep"
 )
 
@@ -22,12 +17,9 @@ type trial struct {
 	ID      string
 	Title   string
 	Facts   []fact
-	Ladder  template.HTML // "": there is none
-	Narrow  template.HTML // the same for a phone
-	Text    string        // the same in characters
-	Says    []string      // what the packets say, and which prove it
-	Trouble string        // why there is no ladder, or not all of it
-	Command string        // opens the packets
+	Ladders []ladder
+	Trouble string // why there is no ladder, or not all of it
+	Command string // opens the packets
 }
 
 // fact is a name and a value.
@@ -88,47 +80,8 @@ func (s *Sweep) show(r *sweep.Row) trial {
 		return t
 	}
 	t.Command = commandLine([]string{"synpunch", "analyze", path.Join(s.Name, r.Capture)})
-	lanes, err := readLanes(s.files, r.Capture)
-	if err != nil {
-		t.Trouble = fmt.Sprintf("%s: %v", r.Capture, err)
-	}
-	l := ladderOf(lanes, r.At)
-	if l == nil {
-		if err == nil {
-			t.Trouble = r.Capture + " holds no packets of the places " + strings.Join(places, ", ") + " that could be drawn."
-		}
-		return t
-	}
-	t.draw(l)
+	t.tell(openings(s.files, r.Capture, r.At))
 	return t
-}
-
-// ladders on a screen and on a phone, in pixels.
-const (
-	ladderWide   = 960
-	ladderNarrow = 480
-)
-
-// draw draws the ladder of the trial.
-func (t *trial) draw(l *capture.Ladder) {
-	label := "Ladder of " + t.Title + ": the packets at " + strings.Join(l.Lanes, ", ") + ", time running down."
-	at := func(width float64) (template.HTML, error) {
-		var b bytes.Buffer
-		err := l.WriteSVG(&b, &capture.SVGConfig{Width: width, Label: label})
-		return template.HTML(b.String()), err
-	}
-	var text bytes.Buffer
-	var errs [3]error
-	t.Ladder, errs[0] = at(ladderWide)
-	t.Narrow, errs[1] = at(ladderNarrow)
-	errs[2] = l.Write(&text, nil)
-	t.Text = text.String()
-	for _, f := range l.Diagnosis() {
-		t.Says = append(t.Says, f.String())
-	}
-	if err := errors.Join(errs[:]...); err != nil {
-		t.Trouble = err.Error()
-	}
 }
 
 // facts of a trial.
