@@ -27,7 +27,7 @@ var arrows = map[string][]string{
 	"lab/lanes":         {"capture"},
 	"lab/sim":           {"lab", "lab/lanes", "rawtcp", "nat", "nat/predict", "timing"},           // a simulated peer predicts as a live one does
 	"lab/live":          {"lab", "lab/lanes", "nat", "nat/predict", "punch", "rawtcp", "capture"}, // the link process reads and stamps packets itself; a trial aims where a peer would
-	"lab/matrix":        {"lab", "lab/sim", "lab/live", "nat", "nat/odds", "punch"},                           // it asks both worlds the same question; punch names the engines
+	"lab/matrix":        {"lab", "lab/sim", "lab/live", "nat", "nat/odds", "punch"},               // it asks both worlds the same question; punch names the engines
 	"lab/figure":        {},
 	"lab/sweep":         {"lab", "lab/sim", "lab/live", "nat", "punch", "capture", "timing", "rawtcp"}, // as lab/matrix, and it says beforehand what timing expects and finds the SYNs at the NATs
 	"lab/sweep/parquet": {"lab/sweep"},
