@@ -78,19 +78,20 @@ func resolveServers(ctx context.Context, flag string, names []string, port uint1
 		parsed = append(parsed, name{s, host, p})
 	}
 	for _, n := range parsed {
+		if a, err := netip.ParseAddr(n.host); err == nil {
+			if a = a.Unmap(); a.Is4() && ip.network() == "ip6" || a.Is6() && ip.network() == "ip4" {
+				return nil, usagef("%s: %v is not of the address family asked for", flag, a)
+			}
+			list = append(list, server{n.typed, netip.AddrPortFrom(a, n.port)})
+			continue
+		}
 		addrs, err := net.DefaultResolver.LookupNetIP(ctx, ip.network(), n.host)
 		if err != nil {
 			return nil, fmt.Errorf("%s: look up %s: %w", flag, n.host, err)
 		}
-		for i := range addrs {
-			addrs[i] = addrs[i].Unmap()
-		}
-		addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool { return ip.v4 && !ip.v6 && !a.Is4() || ip.v6 && !ip.v4 && !a.Is6() })
-		if len(addrs) == 0 {
-			return nil, fmt.Errorf("%s: %s has no address of the family asked for", flag, n.host)
-		}
-		slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return cmp.Compare(a.BitLen(), b.BitLen()) })
-		list = append(list, server{n.typed, netip.AddrPortFrom(addrs[0], n.port)})
+		// The shortest is IPv4.
+		first := slices.MinFunc(addrs, func(a, b netip.Addr) int { return cmp.Compare(a.Unmap().BitLen(), b.Unmap().BitLen()) })
+		list = append(list, server{n.typed, netip.AddrPortFrom(first.Unmap(), n.port)})
 	}
 	return list, nil
 }

@@ -49,9 +49,14 @@ func Listen(local netip.AddrPort) (*Conn, error) {
 	if c.local.Addr().IsUnspecified() {
 		c.told = c.askForAddress() == nil
 	}
+	c.udp.SetReadBuffer(readBuffer) // the system gives what it allows, net.core.rmem_max
 	stampOn(c.udp)
 	return c, nil
 }
+
+// readBuffer is for the requests of some tens of milliseconds at 10,000 a
+// second, in which a busy machine does not come to reading them.
+const readBuffer = 1 << 20
 
 // Dial opens a socket that talks to one peer, from any local port: packets of
 // others do not reach it, and an ICMP error about what it sent is an error of Read.

@@ -164,7 +164,11 @@ func (c *Conn) dial(ctx context.Context) error {
 	if c.cfg.ChangeIP || c.cfg.ChangePort {
 		// A connected socket would only take answers from the server's own address.
 		lc := net.ListenConfig{Control: reuse}
-		pc, err := lc.ListenPacket(ctx, "udp", c.cfg.Local.String())
+		network := "udp6" // with "udp" an unspecified IPv4 address would become [::]
+		if c.cfg.Local.Addr().Is4() {
+			network = "udp4"
+		}
+		pc, err := lc.ListenPacket(ctx, network, c.cfg.Local.String())
 		if err != nil {
 			return explain(err)
 		}
