@@ -36,6 +36,7 @@ type simFlags struct {
 	scenario                string
 	capture, report         string
 	json, ip6               bool
+	simPlanFlags
 }
 
 func newSimCommand() *cobra.Command {
@@ -64,6 +65,7 @@ Exit code 1: no trial connected, or the run was interrupted.`,
   synpunch sim --nat-a sequential --observations 3 --cross-traffic 5,0
   synpunch sim --nat-a cgn --subscribers 2,1
   synpunch sim --skew-sigma 15ms --trials 100000 --seed 7 --json
+  synpunch sim --plan --clock-error 25ms --exchange 20ms --send-sigma 1ms
   synpunch sim --trials 9 --trial 8 --report punch.json --capture punch.pcapng`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -105,6 +107,7 @@ Exit code 1: no trial connected, or the run was interrupted.`,
 	fl.StringVar(&f.capture, "capture", "", "write the packets of a trial to the pcapng `FILE`")
 	fl.StringVar(&f.report, "report", "", "write what 'demo --json' prints about a trial to `FILE`")
 	fl.BoolVar(&f.json, "json", false, "print one JSON object (docs/sim.md)")
+	f.register(cmd)
 	cmd.MarkFlagFilename("scenario", "yaml", "yml")
 	cmd.MarkFlagFilename("capture", "pcapng")
 	cmd.MarkFlagFilename("report", "json")
@@ -180,6 +183,9 @@ func (f *simFlags) parse(cmd *cobra.Command) (*sim.Config, error) {
 		}
 		cfg.Scenario = *s
 	} else if cfg.Scenario, err = f.words(); err != nil {
+		return nil, err
+	}
+	if err := f.apply(cfg); err != nil {
 		return nil, err
 	}
 	return cfg, cfg.Validate()

@@ -36,6 +36,7 @@ type simResult struct {
 	Established  *simQuantile `json:"established"`
 	Margin       *simQuantile `json:"margin"`
 	Packets      int64        `json:"packets"`
+	Plan         *simPlan     `json:"plan"`
 }
 
 type simScenario struct {
@@ -49,6 +50,10 @@ type simScenario struct {
 	Loss          float64 `json:"loss"`
 	ClockANS      int64   `json:"clock_a_ns"`
 	ClockBNS      int64   `json:"clock_b_ns"`
+	LateANS       int64   `json:"late_a_ns"`
+	LateBNS       int64   `json:"late_b_ns"`
+	SendSigmaANS  int64   `json:"send_sigma_a_ns"`
+	SendSigmaBNS  int64   `json:"send_sigma_b_ns"`
 	SkewSigmaNS   int64   `json:"skew_sigma_ns"`
 	SkewBoundNS   int64   `json:"skew_bound_ns"`
 	TimeoutNS     int64   `json:"timeout_ns"`
@@ -105,6 +110,8 @@ func newSimResult(cfg *sim.Config, r *sim.Result) *simResult {
 			Name:         s.Name, EngineA: string(cfg.A.Engine), EngineB: string(cfg.B.Engine),
 			AccessANS: cfg.A.Access.Nanoseconds(), AccessBNS: cfg.B.Access.Nanoseconds(), JitterNS: s.Link.Jitter.Nanoseconds(),
 			Loss: s.Link.Loss, ClockANS: s.A.Clock.Nanoseconds(), ClockBNS: s.B.Clock.Nanoseconds(),
+			LateANS: cfg.A.Late.Nanoseconds(), LateBNS: cfg.B.Late.Nanoseconds(),
+			SendSigmaANS: cfg.A.SendError.Sigma.Nanoseconds(), SendSigmaBNS: cfg.B.SendError.Sigma.Nanoseconds(),
 			SkewSigmaNS: cfg.SkewError.Sigma.Nanoseconds(), SkewBoundNS: cfg.SkewError.Bound.Nanoseconds(),
 			TimeoutNS: cfg.Timeout.Nanoseconds(), Retries: cfg.A.Retries,
 			StrategyA: string(cfg.A.Strategy), StrategyB: string(cfg.B.Strategy), TTLA: int(cfg.A.TTL), TTLB: int(cfg.B.TTL),
@@ -115,7 +122,7 @@ func newSimResult(cfg *sim.Config, r *sim.Result) *simResult {
 		},
 		Connected: newSimShare(r.Connected), Crossed: newSimShare(r.Crossed), Simultaneous: newSimShare(r.Simultaneous),
 		AEarly: r.AEarly, BEarly: r.BEarly, Unmet: r.Unmet, A: simEnd(r.A), B: simEnd(r.B),
-		Established: newSimQuantile(r.Established), Margin: newSimQuantile(r.Margin), Packets: r.Packets,
+		Established: newSimQuantile(r.Established), Margin: newSimQuantile(r.Margin), Packets: r.Packets, Plan: newSimPlan(cfg, r),
 	}
 	return res
 }
@@ -180,6 +187,9 @@ func writeSimTable(out io.Writer, cfg *sim.Config, r *sim.Result) error {
 		lo, hi := s.Interval()
 		row(s.name, s.Count, percent(s.Value()), percent(lo), percent(hi))
 	}
+	if cfg.Plan != nil {
+		row("to cross, as stated", "", percent(r.Stated), "", "")
+	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
@@ -242,11 +252,16 @@ func describeSim(cfg *sim.Config) string {
 	if s.Link.Loss > 0 {
 		fmt.Fprintf(&b, "; loss %v", s.Link.Loss)
 	}
-	add("; clock of A %+v", s.A.Clock)
-	add("; clock of B %+v", s.B.Clock)
+	add("; clock of A %v ahead", s.A.Clock)
+	add("; clock of B %v ahead", s.B.Clock)
 	add("; skew %v", cfg.Skew)
 	add("; sigma of the skew %v", cfg.SkewError.Sigma)
 	add("; bound of the skew %v", cfg.SkewError.Bound)
+	if p := cfg.Plan; p != nil {
+		b.WriteString("; planned")
+		add(", clocks wrong by up to %v", p.ClockError)
+		add(", compared over %v each way", p.Exchange)
+	}
 	for i, site := range []struct {
 		lab.Site
 		sim.Side
@@ -264,6 +279,12 @@ func describeSide(b *strings.Builder, name string, at *lab.Site, s *sim.Side) {
 	var list []string
 	if s.Strategy == sim.Prime {
 		list = append(list, "primes")
+	}
+	if s.Late != 0 {
+		list = append(list, fmt.Sprintf("late by %v", s.Late))
+	}
+	if s.SendError.Sigma != 0 {
+		list = append(list, fmt.Sprintf("sends with sigma %v", s.SendError.Sigma))
 	}
 	if s.TTL != 0 {
 		list = append(list, fmt.Sprintf("TTL %d", s.TTL))

@@ -73,6 +73,7 @@ type Result struct {
 	Established Quantiles // of connected flows: when the later end was established, after Epoch
 	Margin      Quantiles // of flows in which both SYNs arrived; negative: missed by that much
 	Packets     int64     // that hosts sent, in all trials
+	Stated      float64   // with Config.Plan: the mean of Trial.Probability, to compare with Crossed; else 0
 }
 
 // EndResult sums up one end.
@@ -89,6 +90,7 @@ type EndResult struct {
 type tally struct {
 	Result
 	established, margin []time.Duration
+	stated              float64 // sum
 }
 
 func newTally() *tally {
@@ -105,6 +107,7 @@ func newTally() *tally {
 func (t *tally) add(r *Trial) {
 	t.Trials++
 	t.Packets += int64(r.Packets)
+	t.stated += r.Probability
 	for f := range r.Flows() {
 		t.flow(f)
 	}
@@ -152,6 +155,7 @@ func (e *EndResult) add(r *End) {
 func (t *tally) result() *Result {
 	r := t.Result
 	r.Connected.Of, r.Crossed.Of, r.Simultaneous.Of = r.Flows, r.Flows, r.Flows
+	r.Stated = t.stated / float64(max(r.Trials, 1))
 	r.Established, r.Margin = quantiles(t.established), quantiles(t.margin)
 	return &r
 }
