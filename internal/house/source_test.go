@@ -64,7 +64,7 @@ var sources = sync.OnceValues(func() ([]*file, error) {
 		}
 		rel = filepath.ToSlash(rel)
 		if d.IsDir() {
-			if rel == ".git" || rel == "dist" {
+			if rel == ".git" {
 				return filepath.SkipDir
 			}
 			return nil
