@@ -1,6 +1,7 @@
 package rawtcp_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -149,29 +151,52 @@ func procTime(tb testing.TB, name string) time.Duration {
 	return time.Duration(ns)
 }
 
-// process runs a command on one CPU until stop.
+// process runs a command on one CPU until stop, with what it starts.
 func process(tb testing.TB, cpu int, argv ...string) (used func() time.Duration, stop func()) {
 	tb.Helper()
 	cmd := exec.Command("taskset", append([]string{"-c", strconv.Itoa(cpu)}, argv...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
 	used = func() (sum time.Duration) {
-		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", cmd.Process.Pid))
-		if err != nil || len(tasks) == 0 {
-			tb.Errorf("%v has ended: %v", argv, err)
-		}
-		for _, name := range tasks {
-			sum += procTime(tb, name)
+		for _, pid := range group(tb, cmd.Process.Pid) {
+			tasks, err := filepath.Glob(pid + "/task/*/schedstat")
+			if err != nil {
+				tb.Error(err)
+			}
+			for _, name := range tasks {
+				sum += procTime(tb, name)
+			}
 		}
 		return sum
 	}
 	return used, func() {
-		if err := cmd.Process.Kill(); err != nil {
-			tb.Error(err)
+		if err := unix.Kill(-cmd.Process.Pid, unix.SIGKILL); err != nil {
+			tb.Errorf("%v has ended by itself: %v", argv, err)
 		}
 		_ = cmd.Wait() // says that it was killed
 	}
+}
+
+// group lists the processes of a group, as directories of proc(5).
+func group(tb testing.TB, id int) (dirs []string) {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		tb.Error(err)
+	}
+	for _, name := range stats {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // has ended
+		}
+		// pid (comm) state ppid pgrp ...
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		if fields[2] == strconv.Itoa(id) {
+			dirs = append(dirs, filepath.Dir(name))
+		}
+	}
+	return dirs
 }
 
 func startBlast(path rawtcp.Path) func(testing.TB, *sink, int) (func() time.Duration, func()) {
@@ -232,24 +257,50 @@ func startTrafgen(tb testing.TB, s *sink, cpu int) (func() time.Duration, func()
 	return process(tb, cpu, "trafgen", "--dev", "near", "--conf", name, "--cpus", "1", "--num", "0")
 }
 
+// openSockets is how many connect() has under way: a socket that is closed at once
+// would not be there for the answer. Chosen by us: a tenth of a second's worth, the
+// round trip of a long way.
+const openSockets = 16_384
+
 // startConnect sends each SYN with a socket and connect().
 func startConnect(tb testing.TB, s *sink, cpu int) (func() time.Duration, func()) {
 	tb.Helper()
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		tb.Fatal(err)
+	}
+	limit.Cur = limit.Max
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		tb.Fatal(err)
+	}
+	open := make([]int, min(openSockets, int(limit.Max)-100))
 	to := &unix.SockaddrInet4{Addr: s.remote4.As4()}
-	return thread(tb, cpu, func(ctx context.Context) error {
-		for to.Port = 1; ctx.Err() == nil; to.Port = to.Port%65535 + 1 {
-			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-			if err != nil {
-				return err
+	return thread(tb, cpu, func(ctx context.Context) (err error) {
+		n := 0
+		for to.Port = 1; ctx.Err() == nil && err == nil; to.Port = to.Port%65535 + 1 {
+			at := n % len(open)
+			if n >= len(open) {
+				err = unix.Close(open[at])
 			}
-			if err := unix.Connect(fd, to); err != nil && !errors.Is(err, unix.EINPROGRESS) {
-				unix.Close(fd)
-				return err
+			if err == nil {
+				open[at], err = connectTo(to)
 			}
-			if err := unix.Close(fd); err != nil {
-				return err
-			}
+			n++
 		}
-		return nil
+		for _, fd := range open[:min(n, len(open))] {
+			err = errors.Join(err, unix.Close(fd))
+		}
+		return err
 	})
+}
+
+func connectTo(to unix.Sockaddr) (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.Connect(fd, to); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		return -1, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
 }

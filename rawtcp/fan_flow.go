@@ -56,18 +56,22 @@ func (l *portList) contains(port uint16) bool { return l.has[port/64]&(1<<(port%
 
 // flow returns the ports of the i-th flow.
 func (f *Fan) flow(i uint64) (local, remote uint16) {
-	switch n := f.Len(); {
-	case f.order != nil:
-		i = f.order.At(i % n)
-	default:
+	if n := f.Len(); i >= n {
 		i %= n
 	}
-	if f.cfg.Mirror {
-		n := uint64(f.remote.n)
-		return f.local.at(int(i / n)), f.remote.at(int(i % n))
+	if f.order != nil {
+		i = f.order.At(i)
 	}
-	n := uint64(f.local.n)
-	return f.local.at(int(i % n)), f.remote.at(int(i / n))
+	// Fewer than 2^32 flows: there are fewer than 2^16 ports at each end.
+	inner := uint32(f.local.n)
+	if f.cfg.Mirror {
+		inner = uint32(f.remote.n)
+	}
+	a, b := int(uint32(i)%inner), int(uint32(i)/inner)
+	if f.cfg.Mirror {
+		a, b = b, a
+	}
+	return f.local.at(a), f.remote.at(b)
 }
 
 func (f *Fan) ends(local, remote uint16) (l, r netip.AddrPort) {
