@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -209,5 +212,31 @@ func TestEndpointFails(t *testing.T) {
 	var e endpointResult
 	if err := json.Unmarshal([]byte(out), &e); err != nil || e.Public != nil || e.Looks[0].Error == "" || e.Mapping != mappingOne {
 		t.Errorf("%s %v", out, err)
+	}
+}
+
+// TestServeFields: docs/serve.md names each JSON field.
+func TestServeFields(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(docs, "serve.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []any{serveResult{}, endpointResult{}, clockResult{}} {
+		checkFields(t, "serve.md", string(text), reflect.TypeOf(v), map[reflect.Type]bool{})
+	}
+	s := serveHere(t, "--stun", "127.0.0.1:0", "--ntp", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	resp, err := http.Get(*s.first.HTTP + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\w+) `).FindAllStringSubmatch(string(b), -1) {
+		if !strings.Contains(string(text), "`"+m[1]+"`") {
+			t.Errorf("docs/serve.md does not name the metric %s", m[1])
+		}
 	}
 }
