@@ -39,6 +39,7 @@ type clockFlags struct {
 	ntp      []string
 	samples  int
 	interval time.Duration
+	timeout  time.Duration
 	ip       ipFlags
 	json     bool
 }
@@ -68,6 +69,7 @@ Exit code 1: no server answered, or those that did contradict each other.`,
 	fl.StringSliceVar(&f.ntp, "ntp", nil, "`HOST[:PORT]` of NTP servers (default port 123)")
 	fl.IntVar(&f.samples, "samples", 8, fmt.Sprintf("exchanges with each server, 1 to %d", clockMaxSamples))
 	fl.DurationVar(&f.interval, "interval", 250*time.Millisecond, "time from one request to the next, 50ms or more")
+	fl.DurationVar(&f.timeout, "timeout", time.Second, "how long to wait for each answer")
 	f.ip.register(fl)
 	fl.BoolVar(&f.json, "json", false, "print one JSON object (docs/serve.md)")
 	return cmd
@@ -114,6 +116,8 @@ func (f *clockFlags) check() error {
 		return usagef("--samples %d: want 1 to %d", f.samples, clockMaxSamples)
 	case f.interval < 50*time.Millisecond:
 		return usagef("--interval %v: want 50ms or more; servers refuse those who ask too often", f.interval)
+	case f.timeout <= 0:
+		return usagef("--timeout %v: want more than 0", f.timeout)
 	}
 	return nil
 }
@@ -135,7 +139,7 @@ func runClock(cmd *cobra.Command, f *clockFlags) error {
 			look.Server = fmt.Sprintf("%s (%v)", s.name, s.at)
 		}
 		look.Measurement, look.err = ntp.Measure(ctx, s.at, &ntp.Config{
-			Samples: f.samples, Interval: f.interval,
+			Samples: f.samples, Interval: f.interval, Timeout: f.timeout,
 			Progress: func(done, of int) { progress.show(i*of+done, len(servers)*of) },
 		})
 		if ctx.Err() != nil {

@@ -176,7 +176,7 @@ func TestServeHalf(t *testing.T) {
 	if !n.first.NTP.Synchronised && !slices.ContainsFunc(n.first.Notes, func(s string) bool { return strings.Contains(s, "nobody keeps") }) {
 		t.Errorf("no note on a clock that nobody keeps: %+v", n.first)
 	}
-	out, errs := command(t, exitFailed, "clock", "--ntp", s.first.STUN.Listen[0].String(), "--interval", "50ms")
+	out, errs := command(t, exitFailed, "clock", "--ntp", s.first.STUN.Listen[0].String(), "--interval", "50ms", "--timeout", "20ms")
 	if !strings.Contains(out, "no answer") || !strings.Contains(errs, "no server answered") {
 		t.Errorf("%s%s", out, errs)
 	}
