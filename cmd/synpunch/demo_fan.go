@@ -23,7 +23,7 @@ const (
 	demoGuesses   = 1024    // ... and guesses of the other side: 1-(1-256/64512)^1024 = 98 %
 	// fanReadying is what opening thousands of guards and asking the other NAT may take more
 	// than a punch with one SYN.
-	fanReadying = 800 * time.Millisecond
+	fanReadying = 1000 * time.Millisecond
 )
 
 // demoFan are the words about a fan-out.

@@ -5,7 +5,9 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/synpunch/synpunch/lab/live"
 	"github.com/synpunch/synpunch/punch"
 )
 
@@ -14,8 +16,22 @@ import (
 // e^9 = 8,103 times.
 const smallRandom = "random,ports=20000-20255,overloading=true"
 
-// fanDemo runs one, and says what theory gives.
-func fanDemo(t *testing.T, args ...string) (demoResult, int) {
+// fanLate is how late a side of a fan-out may be: half of what its spread allows for.
+const fanLate = 50 * time.Millisecond
+
+// fanDemo runs one, and again as long as this machine could not begin on time.
+func fanDemo(t *testing.T, args ...string) (res demoResult, code int) {
+	t.Helper()
+	for range maxRepeats {
+		res, code = fanOnce(t, args...)
+		if late := max(lateness(&live.SideResult{Report: res.A}), lateness(&live.SideResult{Report: res.B})); late <= fanLate {
+			break
+		}
+	}
+	return res, code
+}
+
+func fanOnce(t *testing.T, args ...string) (demoResult, int) {
 	t.Helper()
 	stdout, stderr, code := runDemoCommand(t, append([]string{"--json", "--strategy", "fan", "--capture", t.TempDir()}, args...)...)
 	var res demoResult
@@ -78,7 +94,7 @@ func TestDemoFan(t *testing.T) {
 // connected (docs/engines.md).
 func TestDemoFanAnswered(t *testing.T) {
 	const kind = "model:linux-random,ports=20000-20255,unsolicited=rst"
-	res, code := fanDemo(t, "--nat-a", kind, "--nat-b", kind, "--sweeps", "3", "--rate", "4000")
+	res, code := fanDemo(t, "--nat-a", kind, "--nat-b", kind, "--sweeps", "3", "--rate", "4000", "--timeout", "4s")
 	connectedFan(t, res, code)
 	for _, r := range []*punch.Report{res.A, res.B} {
 		if f := r.FanOut; !f.Primed || f.PeerAnswer != "rst" || f.Primers != f.Planned || f.BackOffs != 0 {
