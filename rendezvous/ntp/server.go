@@ -199,13 +199,12 @@ func (s *Server) serve(u *datagram.Conn) error {
 		if !in.Stamped {
 			s.count.unstamped.Add(1)
 		}
+		s.count.answered.Add(1)
 		ans.Transmit = At(time.Now())
 		out = ans.Append(out[:0])
 		if err := u.Write(out, in.To.Addr(), in.From); err != nil {
 			s.count.failed.Add(1)
-			continue
 		}
-		s.count.answered.Add(1)
 	}
 }
 
@@ -234,7 +233,7 @@ type Stats struct {
 	Limited   uint64 // requests of clients that asked for too much
 	Malformed uint64 // packets that were not NTP
 	Ignored   uint64 // packets that get no answer: all but requests of clients
-	Failed    uint64 // answers that could not be sent
+	Failed    uint64 // of those answered, the answers that could not be sent
 	Unstamped uint64 // of those answered, without the kernel's receive stamp
 }
 
