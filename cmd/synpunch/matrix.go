@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,8 @@ type matrixFlags struct {
 	learnPort        bool
 	csv, json        bool
 	plot             string
+	budget           int
+	rate             float64
 }
 
 // Chosen by us: attempts of a pair where the command line does not say.
@@ -55,6 +58,7 @@ Ctrl-C ends the run and shows what is done. Exit code 1: it was interrupted.`,
 		Example: `  synpunch matrix
   synpunch matrix --kinds vectors --trials 1000 --plot vectors.svg
   synpunch matrix --kinds linux,linux-rst,eim --engine connect --csv
+  synpunch matrix --kinds linux,random,linux-random --strategy fan --rate 150000 --tries 1
   synpunch matrix --world live --kinds linux,random,eim-eif --trials 40 --json`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -75,7 +79,9 @@ Ctrl-C ends the run and shows what is done. Exit code 1: it was interrupted.`,
 	fl.IntVar(&f.tries, "tries", matrix.DefaultTries, "tries of an attempt, until one connects")
 	fl.Uint64Var(&f.seed, "seed", 1, "of every draw")
 	fl.StringVar(&f.engine, "engine", string(sim.Repair), "repair, park or connect, in a simulation connect-old too; `A,B` for one each")
-	fl.StringVar(&f.strategy, "strategy", "cross", "cross or prime; `A,B` for one each")
+	fl.StringVar(&f.strategy, "strategy", "cross", "cross or prime, `A,B` for one each; or in a simulation fan: many SYNs where one is not enough")
+	fl.IntVar(&f.budget, "budget", 2*(65536-1024), "fan: SYNs that each side may send in a try")
+	fl.Float64Var(&f.rate, "rate", punch.DefaultFanRate, "fan: SYNs a second of each side")
 	fl.BoolVar(&f.learnPort, "learn-port", true, "with engine repair, take the port that arrives from an unpredictable peer for its own")
 	fl.DurationVar(&f.delay, "delay", matrix.DefaultDelay, "delay of the link, each way")
 	fl.DurationVar(&f.timeout, "timeout", matrix.DefaultTimeout, "end of a try, after the instant")
@@ -87,7 +93,7 @@ Ctrl-C ends the run and shows what is done. Exit code 1: it was interrupted.`,
 	cmd.RegisterFlagCompletionFunc("world", fixed(worldSim, worldLive))
 	cmd.RegisterFlagCompletionFunc("kinds", fixed(append([]string{matrix.WordAll, matrix.WordKernel, matrix.WordVectors}, presetNames()...)...))
 	cmd.RegisterFlagCompletionFunc("engine", fixed("repair", "park", "connect", "connect-old"))
-	cmd.RegisterFlagCompletionFunc("strategy", fixed("cross", "prime"))
+	cmd.RegisterFlagCompletionFunc("strategy", fixed("cross", "prime", "fan"))
 	return cmd
 }
 
@@ -166,6 +172,14 @@ func (f *matrixFlags) open(changed func(string) bool) (matrix.World, error) {
 	if f.world == worldLive {
 		return f.openLive(changed)
 	}
+	if f.strategy == string(punch.Fan) {
+		return f.openFan(changed)
+	}
+	for _, name := range []string{"budget", "rate"} {
+		if changed(name) {
+			return nil, fmt.Errorf("--%s is of --strategy fan", name)
+		}
+	}
 	engines, err := perSide("engine", f.engine, sim.ParseEngine)
 	if err != nil {
 		return nil, err
@@ -180,7 +194,26 @@ func (f *matrixFlags) open(changed func(string) bool) (matrix.World, error) {
 	return matrix.NewSim(&matrix.SimConfig{Engines: engines, Strategies: strategies, Delay: &f.delay, Timeout: f.timeout, LearnPort: f.learnPort})
 }
 
+// openFan makes the world of many SYNs.
+func (f *matrixFlags) openFan(changed func(string) bool) (matrix.World, error) {
+	for _, name := range []string{"engine", "timeout", "learn-port"} {
+		if changed(name) {
+			return nil, fmt.Errorf("--%s says nothing about --strategy fan: the engine is repair, and ports are learned", name)
+		}
+	}
+	if f.budget < 1 {
+		return nil, fmt.Errorf("--budget %d: want 1 or more", f.budget)
+	}
+	if !(f.rate > 0) {
+		return nil, fmt.Errorf("--rate %v: want more than 0", f.rate)
+	}
+	return matrix.NewFan(&matrix.FanConfig{Budget: f.budget, Rate: f.rate, Delay: &f.delay})
+}
+
 func (f *matrixFlags) openLive(changed func(string) bool) (matrix.World, error) {
+	if strings.Contains(f.strategy, string(punch.Fan)) {
+		return nil, errors.New("--strategy fan: the matrix has it in a simulation only; live see 'synpunch demo --strategy fan'")
+	}
 	engines, err := perSide("engine", f.engine, punch.ParseEngine)
 	if err != nil {
 		return nil, err

@@ -22,6 +22,8 @@ func (t *Table) WriteText(out io.Writer) error {
 		w.printf("%s\n", wrapAt(line, textWidth))
 	}
 	w.printf("\n")
+	t.writeTextbook(w)
+	w.printf("\n")
 	t.writeGroups(w)
 	w.printf("\n")
 	t.writeMatrix(w)
@@ -55,7 +57,33 @@ func (w *writer) Write(p []byte) (int, error) {
 
 func (w *writer) printf(format string, args ...any) { fmt.Fprintf(w, format, args...) }
 
-// writeGroups writes the textbook's table.
+// writeTextbook writes the textbook's table twice: as published, and as it is here.
+func (t *Table) writeTextbook(w *writer) {
+	const line = "%-5s %-5s %-10s %-18s %s\n"
+	w.printf("%-5s %-16s here\n", "", "as published")
+	w.printf(line, "", "A: P", "A: U", "A: P", "A: U")
+	for _, b := range []Class{Predictable, Unpredictable} {
+		p, u := t.class(Predictable, b), t.class(Unpredictable, b)
+		w.printf(line, "B: "+map[Class]string{Predictable: "P", Unpredictable: "U"}[b], p.Textbook, u.Textbook, p.short(), u.short())
+	}
+}
+
+// class sums up a field of the textbook's table, whatever the filters.
+func (t *Table) class(a, b Class) Group {
+	g := Group{A: a, B: b}
+	t.sum(&g)
+	return g
+}
+
+// short is the verdict with the share of attempts.
+func (g *Group) short() string {
+	if g.Pairs == 0 {
+		return string(Unknown)
+	}
+	return fmt.Sprintf("%s, %s", g.Verdict, percent(g.Connected.Value()))
+}
+
+// writeGroups writes the textbook's table by filters.
 func (t *Table) writeGroups(w *writer) {
 	const line = "%-23s %5v %9s %13s %7s %8s %9s\n"
 	w.printf(line, "A x B", "pairs", "connected", "95 %, from to", "median", "textbook", "here")

@@ -46,6 +46,8 @@ type Setup struct {
 	Delay      time.Duration // of the link, each way
 	Timeout    time.Duration // of a try
 	LearnPort  bool          // a host whose peer is unpredictable takes the port that arrives for the peer's
+	Budget     int           // SYNs that each side may send in a try; 0: one, or what the strategy needs
+	Rate       float64       // SYNs a second, with a Budget
 	Threshold  float64       // a share from which on a pair counts as connecting all the time; below 1 minus this, almost never
 }
 
@@ -54,6 +56,10 @@ func (s Setup) String() string {
 	words := "Strategy " + both(s.Strategies) + ", engine " + both(s.Engines)
 	if s.LearnPort {
 		words += ", the port of an unpredictable peer learned"
+	}
+	if s.Budget > 0 {
+		return fmt.Sprintf("Strategy %s, the best with these NATs: as many SYNs as have a chance of 99 %%, up to %s from each side, %s a second; link %v each way",
+			both(s.Strategies), count(s.Budget), count(int(s.Rate)), s.Delay)
 	}
 	return fmt.Sprintf("%s; link %v each way, a try ends after %v", words, s.Delay, s.Timeout)
 }

@@ -50,14 +50,8 @@ const (
 )
 
 func newSide(b nat.Behaviour, f *foresight, quota int) (*Side, error) {
-	s := &Side{Behaviour: b, Knowledge: Known, Ports: 1, Shared: true, Mappings: b.MaxMappings, Life: b.Transitory}
+	s := &Side{Behaviour: b, Knowledge: Known, Ports: 1, Shared: true, Mappings: b.MaxMappings, Life: transitory(&b)}
 	s.Crosses = b.InboundSYN == nat.InboundSYNPass && b.OutboundSYNACK == nat.SYNACKPass
-	if s.Life == 0 {
-		s.Life = basicTransitory
-		if b.Tracking == nat.TrackLinux {
-			s.Life = linuxSYNSent
-		}
-	}
 	if quota > 0 && (s.Mappings == 0 || quota < s.Mappings) {
 		s.Mappings = quota
 		s.Behaviour.MaxMappings = quota
