@@ -64,14 +64,13 @@ func (g *ISNGenerator) begin(local, remote netip.Addr) sipState {
 	s := newSipState(g.k0, g.k1)
 	for _, a := range [2]netip.Addr{local, remote} {
 		b := a.As16()
-		s.word(binary.LittleEndian.Uint64(b[:8]))
-		s.word(binary.LittleEndian.Uint64(b[8:]))
+		s = s.word(binary.LittleEndian.Uint64(b[:8])).word(binary.LittleEndian.Uint64(b[8:]))
 	}
 	return s
 }
 
 // flow ends the hash that begin began. The ports are big-endian in the message.
 func (s sipState) flow(local, remote uint16, use uint8) uint64 {
-	s.word(uint64(bits.ReverseBytes16(local)) | uint64(bits.ReverseBytes16(remote))<<16 | uint64(use)<<32)
-	return s.end(40 << 56)
+	ports := uint64(bits.ReverseBytes16(local)) | uint64(bits.ReverseBytes16(remote))<<16
+	return s.word(ports | uint64(use)<<32).end(40 << 56)
 }

@@ -11,7 +11,7 @@ func sipHash(k0, k1 uint64, msg []byte) uint64 {
 	s := newSipState(k0, k1)
 	length := uint64(len(msg))
 	for ; len(msg) >= 8; msg = msg[8:] {
-		s.word(binary.LittleEndian.Uint64(msg))
+		s = s.word(binary.LittleEndian.Uint64(msg))
 	}
 	last := length << 56
 	for i, c := range msg {
@@ -28,22 +28,23 @@ func newSipState(k0, k1 uint64) sipState {
 	return sipState{k0 ^ 0x736f6d6570736575, k1 ^ 0x646f72616e646f6d, k0 ^ 0x6c7967656e657261, k1 ^ 0x7465646279746573}
 }
 
-// word takes the next eight bytes of the message, the first in the lowest bits.
-func (s *sipState) word(m uint64) {
-	v3 := s.v3 ^ m
-	v0, v1, v2, v3 := sipRound(s.v0, s.v1, s.v2, v3)
+// word returns the state after the next eight bytes of the message, the first in
+// the lowest bits.
+func (s sipState) word(m uint64) sipState {
+	v0, v1, v2, v3 := sipRound(s.v0, s.v1, s.v2, s.v3^m)
 	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
-	*s = sipState{v0 ^ m, v1, v2, v3}
+	return sipState{v0 ^ m, v1, v2, v3}
 }
 
 // end takes the last word, with the length of the message in its highest byte, and
 // returns the hash.
 func (s sipState) end(last uint64) uint64 {
-	s.word(last)
-	v0, v1, v2, v3 := s.v0, s.v1, s.v2^0xff, s.v3
-	for range 4 {
-		v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
-	}
+	v0, v1, v2, v3 := sipRound(s.v0, s.v1, s.v2, s.v3^last)
+	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
+	v0, v1, v2, v3 = sipRound(v0^last, v1, v2^0xff, v3)
+	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
+	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
+	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
 	return v0 ^ v1 ^ v2 ^ v3
 }
 
