@@ -110,6 +110,7 @@ type Analyzer struct {
 	done    []*Timeline
 	refused map[tupleKey]struct{} // what cfg.Keep said no to, for a while
 	sum     Summary
+	loc     *time.Location // of the packets' times
 	seg     rawtcp.Segment
 	began   func(t *tuple, f *flow) // for a Follower; nil = nobody asks
 	scratch [256]byte               // headers completed after a snap length cut them
@@ -117,7 +118,7 @@ type Analyzer struct {
 
 // NewAnalyzer makes an Analyzer; cfg may be nil.
 func NewAnalyzer(cfg *AnalyzeConfig) *Analyzer {
-	z := &Analyzer{tuples: make(map[tupleKey]*tuple), sum: Summary{Verdicts: make(map[Verdict]int)}}
+	z := &Analyzer{tuples: make(map[tupleKey]*tuple), sum: Summary{Verdicts: make(map[Verdict]int)}, loc: time.Local}
 	if cfg != nil {
 		z.cfg = *cfg
 	}
@@ -140,7 +141,7 @@ func (z *Analyzer) Add(p *Packet) {
 	z.sum.Packets++
 	if !p.Time.IsZero() {
 		if z.sum.First.IsZero() {
-			z.sum.First = p.Time
+			z.sum.First, z.loc = p.Time, p.Time.Location()
 		}
 		if p.Time.Before(z.sum.Last) {
 			z.sum.BackInTime++
@@ -301,6 +302,7 @@ type tuple struct {
 	born       int     // incarnations so far
 	seen       [2]bool
 	list       *lruList
+	touched    int64 // number of the packet that put it there
 	prev, next *tuple
 }
 
@@ -342,17 +344,28 @@ func (z *Analyzer) segment(p *Packet, s *rawtcp.Segment, words string) {
 		z.oneSide.push(t)
 	}
 	f := z.pick(t, from, p, s)
-	t.seen[from] = true
-	t.unlink()
-	if t.seen[0] && t.seen[1] {
-		z.twoSide.push(t)
-	} else {
-		z.oneSide.push(t)
-	}
+	z.touch(t, from)
 	f.add(z, from, p, s, words)
 	if z.live+len(z.done) > z.cfg.MaxFlows {
 		z.evict()
 	}
+}
+
+// touch makes a tuple the latest of its list. One that was touched a moment ago
+// stays where it is: with many flows that saves the memory traffic, and which
+// is evicted changes by as many packets only.
+func (z *Analyzer) touch(t *tuple, from int8) {
+	list := &z.oneSide
+	t.seen[from] = true
+	if t.seen[0] && t.seen[1] {
+		list = &z.twoSide
+	}
+	if t.list == list && z.sum.Packets-t.touched <= int64(z.cfg.MaxFlows/16) {
+		return
+	}
+	t.touched = z.sum.Packets
+	t.unlink()
+	list.push(t)
 }
 
 // wanted asks cfg.Keep about a flow that is not known, and remembers a no.
@@ -544,11 +557,6 @@ func (z *Analyzer) addICMP(p *Packet, ip []byte) {
 	f.last = p.Time
 	me := &f.side[to]
 	f.icmps++
-	ev := ICMPEvent(p.Time, "", &ie)
-	ev.end, ev.Where, ev.Dir = 1-to, z.cfg.Where, p.Dir
-	if me.based {
-		ev.RelSeq = me.rel(ie.Seq)
-	}
 	kind := kindHandshake
 	if f.isOpen {
 		kind = kindData
@@ -558,14 +566,16 @@ func (z *Analyzer) addICMP(p *Packet, ip []byte) {
 			words: ie.String(), n: f.answer.n + 1,
 		}
 	}
-	if p.Comment != "" {
-		ev.note(strings.ReplaceAll(p.Comment, "\n", "; "))
-	}
 	if !f.room(z, kind) {
 		return
 	}
-	ev.opening = kind == kindHandshake
-	f.push(ev)
+	r := f.push(p)
+	r.end, r.seq, r.opening = 1-to, uint32(ie.Seq), kind == kindHandshake
+	if me.based {
+		r.relSeq = me.rel(ie.Seq)
+	}
+	ev := ICMPEvent(p.Time, "", &ie)
+	f.remark(r, p, remark{icmp: ev.ICMP, src: ev.Src, dst: ev.Dst})
 }
 
 // timeline judges an incarnation. end is until when the capture looked.
@@ -573,9 +583,9 @@ func (z *Analyzer) timeline(t *tuple, f *flow, end time.Time) *Timeline {
 	a := f.initiator
 	if a < 0 {
 		a = 0
-		if len(f.events) > 0 {
-			a = f.events[0].end
-			if f.events[0].ICMP != "" {
+		if len(f.records) > 0 {
+			a = f.records[0].end
+			if m := f.records[0].more; m > 0 && f.remarks[m-1].icmp != "" {
 				a = 1 - a
 			}
 		}
@@ -595,20 +605,13 @@ func (z *Analyzer) timeline(t *tuple, f *flow, end time.Time) *Timeline {
 		RSTs: sa.rsts + sb.rsts, ICMPs: f.icmps,
 		Retransmissions:     sa.again + sb.again,
 		DataRetransmissions: sa.dataAgain + sb.dataAgain,
-		Events:              f.events, Omitted: f.omitted, order: f.order, number: f.serial,
+		Omitted:             f.omitted, order: f.order, number: f.serial,
 		whole: f.left == [numKinds]int{}, begun: f.left[kindHandshake] == 0,
 	}
 	if tl.Reference.IsZero() {
 		tl.Reference = f.first
 	}
-	for i := range tl.Events {
-		e := &tl.Events[i]
-		e.From = EndB
-		if e.end == a {
-			e.From = EndA
-		}
-		e.At = e.Time.Sub(tl.Reference)
-	}
+	tl.Events = f.events(t, a, tl.Reference, z)
 	tl.A.Local = sa.native && sa.in == 0 && sb.out == 0
 	tl.B.Local = sb.native && sb.in == 0 && sa.out == 0
 	if sa.hasOffer && sb.hasOffer {

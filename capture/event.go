@@ -3,7 +3,6 @@ package capture
 import (
 	"net/netip"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/synpunch/synpunch/rawtcp"
@@ -130,15 +129,4 @@ func (e *Event) bareSYN() bool {
 // synACK reports whether the event is a SYN-ACK.
 func (e *Event) synACK() bool {
 	return e.Flags&(rawtcp.SYN|rawtcp.ACK|rawtcp.RST) == rawtcp.SYN|rawtcp.ACK
-}
-
-// note adds words to the event's note.
-func (e *Event) note(words string) {
-	switch {
-	case words == "":
-	case e.Note == "":
-		e.Note = words
-	case !strings.Contains(e.Note, words):
-		e.Note += "; " + words
-	}
 }

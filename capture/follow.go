@@ -88,7 +88,7 @@ func (w *Follower) Decided(now time.Time) []*Timeline {
 			list = append(list, w.tell(p, now))
 		}
 		if f.isOpen && f.tell == toldOpen || now.Sub(f.last) > idleLimit {
-			f.events = nil
+			f.records, f.remarks = nil, nil
 			continue
 		}
 		keep = append(keep, p)
@@ -132,7 +132,6 @@ func (w *Follower) tell(p waiting, now time.Time) *Timeline {
 	}
 	w.told++
 	tl := w.z.timeline(p.t, p.f, now)
-	tl.Events = slices.Clone(tl.Events)
 	if tl.Verdict != Ordinary {
 		others := slices.Clone(w.recent)
 		for _, o := range w.pending {

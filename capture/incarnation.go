@@ -18,7 +18,8 @@ type flow struct {
 	established time.Time
 	isOpen      bool // established
 
-	events  []Event
+	records []record
+	remarks []remark
 	kept    [numKinds]int
 	left    [numKinds]int // out, for want of room
 	omitted int
@@ -32,6 +33,23 @@ type flow struct {
 	resetBy    int8 // -1, or the end whose RST ended the open flow
 	tell       int  // what a Follower told
 	gone       bool // judged and forgotten
+}
+
+// notes is what is said of a packet.
+type notes struct {
+	words string
+	again bool // a retransmission
+}
+
+// note adds words.
+func (n *notes) note(words string) {
+	switch {
+	case words == "":
+	case n.words == "":
+		n.words = words
+	case !strings.Contains(n.words, words):
+		n.words += "; " + words
+	}
 }
 
 // answer is what refused a SYN or SYN-ACK before the flow was established.
@@ -175,7 +193,7 @@ func (f *flow) add(z *Analyzer, from int8, p *Packet, s *rawtcp.Segment, words s
 	if wasOpen {
 		kind = kindData
 	}
-	e := Event{end: from, Note: words}
+	e := notes{words: words}
 	syn := s.Flags&rawtcp.SYN != 0 && s.Flags&rawtcp.RST == 0
 	switch {
 	case s.Flags&rawtcp.RST != 0:
@@ -198,7 +216,7 @@ func (f *flow) add(z *Analyzer, from int8, p *Packet, s *rawtcp.Segment, words s
 	if kind == kindData && s.Flags&(rawtcp.SYN|rawtcp.RST|rawtcp.FIN) == 0 && s.PayloadLen == 0 && me.rel(s.Seq) == 1 && peer.rel(s.Ack) == 1 {
 		kind = kindHandshake // the last ACKs of an opening
 	}
-	if e.Retransmission && kind != kindHandshake {
+	if e.again && kind != kindHandshake {
 		kind = kindAgain
 	}
 	if !f.isOpen && f.side[0].known && f.side[1].known && f.side[0].una >= 1 && f.side[1].una >= 1 {
@@ -298,13 +316,13 @@ func (d *side) offer(o *rawtcp.Options) {
 	d.offered, d.hasOffer = *o, true
 }
 
-func (f *flow) addSYN(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
+func (f *flow) addSYN(from int8, at time.Time, s *rawtcp.Segment, e *notes) {
 	me := &f.side[from]
 	if f.initiator < 0 {
 		f.initiator = from
 	}
 	if me.known && me.base == s.Seq && me.bare {
-		e.Retransmission = true
+		e.again = true
 		me.again++
 	}
 	me.setISN(s.Seq, at)
@@ -313,10 +331,10 @@ func (f *flow) addSYN(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
 	me.lastSYN = at
 	me.offer(&s.Options)
 	me.reach(s)
-	me.time(at, e.Retransmission)
+	me.time(at, e.again)
 }
 
-func (f *flow) addSYNACK(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
+func (f *flow) addSYNACK(from int8, at time.Time, s *rawtcp.Segment, e *notes) {
 	me, peer := &f.side[from], &f.side[1-from]
 	if f.initiator < 0 {
 		f.initiator = 1 - from
@@ -333,7 +351,7 @@ func (f *flow) addSYNACK(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
 		peer.end = 1
 	}
 	if me.known && me.base == s.Seq && me.synAck {
-		e.Retransmission = true
+		e.again = true
 		me.again++
 	}
 	if !f.isOpen {
@@ -344,14 +362,14 @@ func (f *flow) addSYNACK(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
 	if me.base == s.Seq {
 		me.reach(s)
 		if me.una == 0 && !me.bare { // with a SYN before it, that is what will be answered
-			me.time(at, e.Retransmission)
+			me.time(at, e.again)
 		}
 	}
 	me.lastSYNACK = at
 	peer.acked(s.Ack, at, f.isOpen)
 }
 
-func (f *flow) addRST(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
+func (f *flow) addRST(from int8, at time.Time, s *rawtcp.Segment, e *notes) {
 	me, peer := &f.side[from], &f.side[1-from]
 	me.rsts++
 	if f.isOpen {
@@ -390,7 +408,7 @@ func (f *flow) addRST(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
 }
 
 // addOther takes a segment without SYN and RST.
-func (f *flow) addOther(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
+func (f *flow) addOther(from int8, at time.Time, s *rawtcp.Segment, e *notes) {
 	me, peer := &f.side[from], &f.side[1-from]
 	n := int64(s.Len())
 	if !f.isOpen && peer.bare && peer.una == 0 && s.Flags&rawtcp.ACK != 0 && !peer.answeredBy(s.Ack) && n == 0 {
@@ -438,7 +456,7 @@ func (f *flow) addOther(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
 			me.endTS, me.hasTS = s.Options.TSVal, true
 		}
 		if me.timedEnd == 0 {
-			me.time(at, e.Retransmission)
+			me.time(at, e.again)
 		}
 	case n == 1 && r == me.end-1 && me.una == me.end && s.Flags&rawtcp.FIN == 0:
 		e.note("keep-alive")
@@ -454,8 +472,8 @@ func (f *flow) addOther(from int8, at time.Time, s *rawtcp.Segment, e *Event) {
 	}
 }
 
-func (f *flow) repeat(me *side, e *Event) {
-	e.Retransmission = true
+func (f *flow) repeat(me *side, e *notes) {
+	e.again = true
 	me.timedEnd = 0
 	me.again++
 	if f.isOpen {
@@ -537,39 +555,55 @@ func (d *side) overtaken(at time.Time, s *rawtcp.Segment) bool {
 	return at.Sub(d.endAt) < reorderLimit
 }
 
-// keep makes the event part of the timeline if there is room for its kind.
-func (f *flow) keep(z *Analyzer, kind int, from int8, p *Packet, s *rawtcp.Segment, e *Event) {
+// keep makes the segment part of the timeline if there is room for its kind.
+func (f *flow) keep(z *Analyzer, kind int, from int8, p *Packet, s *rawtcp.Segment, n *notes) {
 	if !f.room(z, kind) {
 		return
 	}
 	me, peer := &f.side[from], &f.side[1-from]
-	ev := SegmentEvent(p.Time, "", s)
-	ev.opening = kind == kindHandshake
-	ev.end, ev.Where, ev.Dir = from, z.cfg.Where, p.Dir
-	ev.Retransmission, ev.Note = e.Retransmission, e.Note
+	r := f.push(p)
+	r.setSegment(s)
+	r.opening, r.end, r.again = kind == kindHandshake, from, n.again
 	if me.based {
-		ev.RelSeq = me.rel(s.Seq)
+		r.relSeq = me.rel(s.Seq)
 	}
-	if s.Flags&rawtcp.RST != 0 && ev.RelSeq < 0 && s.Seq == 0 {
-		ev.RelSeq = 0 // RFC 9293 section 3.10.7.1: SEQ=0, not a number of this flow
+	if s.Flags&rawtcp.RST != 0 && r.relSeq < 0 && s.Seq == 0 {
+		r.relSeq = 0 // RFC 9293 section 3.10.7.1: SEQ=0, not a number of this flow
 	}
 	if s.Flags&rawtcp.ACK != 0 && peer.based {
-		ev.RelAck = peer.rel(s.Ack)
+		r.relAck = peer.rel(s.Ack)
 	}
-	if p.Comment != "" {
-		ev.note(strings.ReplaceAll(p.Comment, "\n", "; "))
+	if n.words != "" || p.Comment != "" {
+		f.remark(r, p, remark{note: n.words})
 	}
-	f.push(ev)
 }
 
-func (f *flow) push(ev Event) {
-	ev.Omitted, f.omitted = f.omitted, 0
-	f.events = append(f.events, ev)
+// push adds a record of a packet.
+func (f *flow) push(p *Packet) *record {
+	if f.records == nil {
+		f.records = make([]record, 0, 8)
+	}
+	f.records = append(f.records, record{dir: p.Dir, omitted: int32(f.omitted)})
+	f.omitted = 0
+	r := &f.records[len(f.records)-1]
+	r.setTime(p.Time)
+	return r
+}
+
+// remark adds words to a record, those of a capture's comment among them.
+func (f *flow) remark(r *record, p *Packet, m remark) {
+	if p.Comment != "" {
+		n := notes{words: m.note}
+		n.note(strings.ReplaceAll(p.Comment, "\n", "; "))
+		m.note = n.words
+	}
+	f.remarks = append(f.remarks, m)
+	r.more = int32(len(f.remarks))
 }
 
 func (f *flow) room(z *Analyzer, kind int) bool {
 	limits := [numKinds]int{z.cfg.MaxEvents, keptData, keptRetransmissions, keptClosing}
-	if z.cfg.AllPackets && len(f.events) < z.cfg.MaxEvents || !z.cfg.AllPackets && f.kept[kind] < limits[kind] {
+	if z.cfg.AllPackets && len(f.records) < z.cfg.MaxEvents || !z.cfg.AllPackets && f.kept[kind] < limits[kind] {
 		f.kept[kind]++
 		return true
 	}

@@ -535,9 +535,9 @@ func (tl *Timeline) sayTimeout(say func(string, ...any), f *flow, open, answered
 
 // firstSYN is the time of the first SYN that was kept.
 func (f *flow) firstSYN() time.Time {
-	for i := range f.events {
-		if f.events[i].bareSYN() {
-			return f.events[i].Time
+	for i := range f.records {
+		if r := &f.records[i]; r.isBareSYN() {
+			return r.time(time.Local)
 		}
 	}
 	return f.first
