@@ -3,6 +3,7 @@ package rawtcp_test
 import (
 	"context"
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
@@ -32,6 +33,30 @@ func BenchmarkBlast(b *testing.B) {
 				b.Fatalf("sent %d of %d, %d arrived: %v", sent, b.N, got, err)
 			}
 			b.ReportMetric(float64(cpu.Nanoseconds())/float64(sent), "cpu-ns/SYN")
+		})
+	}
+}
+
+// BenchmarkBlastPaced is what a second of sending at a rate takes of the processor, and
+// how far from the rate it was.
+func BenchmarkBlastPaced(b *testing.B) {
+	if !testenv.Isolate(b) {
+		return
+	}
+	s := newSink(b)
+	for _, rate := range []int{100, 10_000, 150_000} {
+		b.Run(strconv.Itoa(rate), func(b *testing.B) {
+			blast := mustBlast(b, s.fan(b, false), &rawtcp.BlastConfig{Path: rawtcp.PathPacket, Rate: rate})
+			want := uint64(rate) * uint64(b.N)
+			b.ResetTimer()
+			cpu := cpuTime(b)
+			if sent, err := blast.Send(context.Background(), 0, want); sent != want || err != nil {
+				b.Fatalf("sent %d of %d: %v", sent, want, err)
+			}
+			cpu = cpuTime(b) - cpu
+			b.StopTimer()
+			b.ReportMetric(cpu.Seconds()/b.Elapsed().Seconds(), "CPUs")
+			b.ReportMetric(float64(want)/b.Elapsed().Seconds()/float64(rate), "of-the-rate")
 		})
 	}
 }

@@ -11,9 +11,12 @@
 //     numbers (RFC 6528).
 //   - Protocol. [Handshake] takes segments and times and returns segments and a
 //     deadline. It does no I/O and reads no clock. [Candidates] is the same for a
-//     peer whose port is not certain: several flows, of which one wins.
-//   - Packets. [Conn] sends whole IP packets through a raw socket (Linux), and
-//     [FlowFilter] is the BPF program that lets only one flow's packets in.
+//     peer whose port is not certain: several flows, of which one wins. [Fan] is the
+//     same for a hundred thousand flows, of which none is remembered before the
+//     peer answers; [Permutation] is their order.
+//   - Packets. [Conn] sends whole IP packets through a raw socket (Linux), [Blast]
+//     the SYNs of a fan, a million in a second and more, and [FlowFilter] is the BPF
+//     program that lets only one flow's packets in.
 //
 // # What Parse accepts
 //

@@ -2,6 +2,7 @@ package rawtcp_test
 
 import (
 	"fmt"
+	"log"
 	"net/netip"
 	"time"
 
@@ -128,4 +129,54 @@ func ExampleOpen() {
 	if err := c.Send(pkt); err != nil {
 		fmt.Println(err)
 	}
+}
+
+// A fan answers what comes for any of its flows, though it remembers none of its SYNs.
+func ExampleFan() {
+	start := time.Unix(1_700_000_000, 0)
+	end := func(local, remote string, secret byte) *rawtcp.Fan {
+		fan, err := rawtcp.NewFan(rawtcp.FanConfig{
+			HandshakeConfig: rawtcp.HandshakeConfig{
+				Local:  netip.AddrPortFrom(netip.MustParseAddr(local), 0),
+				Remote: netip.AddrPortFrom(netip.MustParseAddr(remote), 0),
+			},
+			LocalPorts:  []rawtcp.PortRange{{Lo: 5000, Hi: 5001}},
+			RemotePorts: []rawtcp.PortRange{{Lo: 1024, Hi: 65535}},
+			Numbers:     rawtcp.NewISNGenerator([16]byte{secret}), // from crypto/rand
+			Start:       start,
+			Order:       [16]byte{secret},
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+		return fan
+	}
+	a, b := end("192.0.2.1", "198.51.100.2", 1), end("198.51.100.2", "192.0.2.1", 2)
+	fmt.Println(a.Len(), "flows")
+
+	// Of all SYNs of A's, those to a port that B sends from arrive.
+	now := start.Add(time.Second)
+	var toA, toB []rawtcp.Segment
+	for i := range a.Len() {
+		if _, remote := a.Flow(i); remote.Port() == 5001 {
+			toB = append(toB, a.SYN(now, i))
+		}
+	}
+	for len(toA)+len(toB) > 0 {
+		var next []rawtcp.Segment
+		for i := range toB {
+			next = b.Receive(now, &toB[i], next)
+		}
+		toB = nil
+		for i := range toA {
+			toB = a.Receive(now, &toA[i], toB)
+		}
+		toA = next
+	}
+	_, ra, _ := a.Winner()
+	lb, _, _ := b.Winner()
+	fmt.Println(a.State(), b.State(), ra == lb, a.Transfer(now).ISN == b.Transfer(now).PeerISN)
+	// Output:
+	// 129024 flows
+	// ESTABLISHED ESTABLISHED true true
 }
