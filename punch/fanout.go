@@ -103,8 +103,8 @@ type FanProgress struct {
 	Rate          float64       // SYNs a second, of late
 	Left          time.Duration // until all are sent
 	Priming       bool          // these SYNs end between the NATs
-	// Probability of a hit with what has been sent so far, if the peer sends at the same pace: 1-exp(-k m/(M N)),
-	// where k SYNs of ours and m of the peer's look for each other's ports among M and N.
+	// Probability of a hit with what has been sent so far, if the peer sends at the same
+	// pace: HitProbability, with the assumptions of PeerSYNs and PeerPorts.
 	Probability float64
 }
 
@@ -164,13 +164,19 @@ func (p *Plan) answerSample() int {
 
 // HitProbability is the probability that k SYNs of ours and m of the peer's contain one
 // pair that fits, when ours are spread at random over peerAmong ports of the peer's,
-// and the peer's over oursAmong of ours: 1-exp(-k m/(peerAmong oursAmong)). Of two hard
-// NATs both are 64,512; a port that is known counts as 1.
+// and the peer's over oursAmong of ours. Of two hard NATs both are 64,512, and it is
+// 1-exp(-k m/(peerAmong oursAmong)); a port that is known counts as 1, and then it is 1-(1-k/oursAmong)^m.
 func HitProbability(k, m, peerAmong, oursAmong int) float64 {
-	if k <= 0 || m <= 0 {
+	among := func(n, of int) float64 { return min(float64(n)/float64(of), 1) }
+	switch {
+	case k <= 0 || m <= 0:
 		return 0
+	case peerAmong <= 1:
+		return 1 - math.Pow(1-among(k, max(oursAmong, 1)), float64(m))
+	case oursAmong <= 1:
+		return 1 - math.Pow(1-among(m, peerAmong), float64(k))
 	}
-	return -math.Expm1(-float64(k) * float64(m) / float64(max(peerAmong, 1)) / float64(max(oursAmong, 1)))
+	return -math.Expm1(-float64(k) * float64(m) / float64(peerAmong) / float64(oursAmong))
 }
 
 // probability is that estimate after sent SYNs, with the plan's assumptions.

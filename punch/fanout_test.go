@@ -83,19 +83,21 @@ func TestHitProbability(t *testing.T) {
 	}{
 		{2 * n, 2 * n, n, n, 0.98168},
 		{n, n, n, n, 0.63212},
-		{256, 1024, 1, n, 0.98282},
+		{256, 1024, 1, n, 0.98295},
+		{1024, 256, n, 1, 0.98295},
 		{0, n, n, n, 0},
-		{1, 1, 1, 1, 1 - 1/math.E}, // a rare hit is what the formula is for
+		{1, 1, 1, 1, 1},
+		{300, 1, 1, 256, 1},
 	} {
 		if got := HitProbability(c.k, c.m, c.a, c.b); math.Abs(got-c.want) > 1e-5 {
 			t.Errorf("%d and %d among %d and %d: %v, want %v", c.k, c.m, c.a, c.b, got, c.want)
 		}
 	}
 	p := Plan{Remote: netip.MustParseAddrPort("203.0.113.7:0"), RemotePorts: everyPort(1024, 65535), Strategy: Fan, FanOut: FanOut{PeerSYNs: 256, PeerPorts: 1}}
-	if got := p.probability(1024); math.Abs(got-0.98282) > 1e-5 {
+	if got := p.probability(1024); math.Abs(got-0.98295) > 1e-5 {
 		t.Errorf("1,024 guesses against 256 ports: %v", got)
 	}
-	if got := p.probability(512); math.Abs(got-(1-math.Exp(-512*128.0/n))) > 1e-5 {
+	if got := p.probability(512); math.Abs(got-(1-math.Pow(1-128.0/n, 512))) > 1e-5 {
 		t.Errorf("half of it: %v", got)
 	}
 }

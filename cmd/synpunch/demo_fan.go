@@ -60,6 +60,7 @@ type fanSide struct {
 	hard  bool // nobody knows its next port
 	ports int  // that its outermost NAT gives out
 	lo    uint16
+	nats  int // one behind the other
 }
 
 func fanSideOf(text string) (fanSide, error) {
@@ -68,7 +69,7 @@ func fanSideOf(text string) (fanSide, error) {
 		return fanSide{}, err
 	}
 	r := chain.Outer().Behaviour.Effective().Ports
-	return fanSide{hard: matrix.ClassOf(chain) == matrix.Unpredictable, ports: int(r.Last) - int(r.First) + 1, lo: r.First}, nil
+	return fanSide{hard: matrix.ClassOf(chain) == matrix.Unpredictable, ports: int(r.Last) - int(r.First) + 1, lo: r.First, nats: len(chain)}, nil
 }
 
 // args are the flags of the host behind own, whose peer is behind peer with a public
@@ -97,6 +98,9 @@ func (f *demoFan) args(own, peer fanSide, public string) []string {
 		"--peer-syns", strconv.Itoa(peerSYNs), "--peer-ports", strconv.Itoa(peerAmong))
 	if peer.hard {
 		args = append(args, "--remote", among(peer))
+	}
+	if own.nats > 1 {
+		args = append(args, "--ttl", strconv.Itoa(punch.PrimeTTL+own.nats-1))
 	}
 	if f.whole {
 		args = append(args, "--whole-budget")
