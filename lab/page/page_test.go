@@ -355,7 +355,7 @@ func TestDamage(t *testing.T) {
 		strings.Join(slices.Insert(slices.Clone(lines), 2, "{broken\n"), ""):     {3},
 		strings.Join(slices.Insert(slices.Clone(lines), 4, lines[0]), ""):        {5},
 		strings.Join(slices.Insert(slices.Clone(lines), 6, "\n"), ""):            nil,
-		strings.Join(lines, "") + `{"n":99,"poi`:                                 {16},
+		strings.Join(lines, "") + `{"n":99,"poi`:                                 nil,
 		strings.Join(slices.Replace(slices.Clone(lines), 5, 6, foreign), ""):     {6},
 		strings.Join(lines[:3], "") + "\x00\xff\n" + strings.Join(lines[3:], ""): {4},
 	} {

@@ -104,7 +104,8 @@ func ReadFS(files fs.FS, name string) (*Sweep, error) {
 }
 
 // readRows reads the trials. A row that is damaged, that is not of this sweep or that is
-// there twice is told and left out.
+// there twice is told and left out. A last line without its end does not count, as in
+// sweep.Read: the sweep is still being made, or was stopped there.
 func (s *Sweep) readRows() error {
 	cfg := &s.Manifest.Config
 	empty, err := sweep.Summarize(cfg, nil)
@@ -130,7 +131,9 @@ func (s *Sweep) readRows() error {
 		}
 		if len(bytes.TrimSpace(line)) > 0 {
 			var row sweep.Row
-			if bad := json.Unmarshal(line, &row); bad != nil {
+			if bad := json.Unmarshal(line, &row); bad != nil && err == io.EOF {
+				break // a trial that is being written
+			} else if bad != nil {
 				s.Damage = append(s.Damage, Damage{n, bad})
 			} else if before, twice := lineOf[row.N]; twice {
 				s.Damage = append(s.Damage, Damage{n, fmt.Errorf("trial %d is in line %d already", row.N, before)})
