@@ -166,8 +166,11 @@ func TestTrialClock(t *testing.T) {
 		if r.A.At.Sub(r.At) != a || r.B.At.Sub(r.At) != b || !r.A.Report.Scheduled.Equal(r.A.At) || !r.B.Report.Scheduled.Equal(r.B.At) {
 			t.Errorf("A was to send %v, B %v after the instant", r.A.At.Sub(r.At), r.B.At.Sub(r.At))
 		}
-		if r.A.Report.Sent == nil || r.A.Report.Sent.Before(r.A.At) || r.B.Report.Sent == nil || r.B.Report.Sent.Before(r.B.At) {
-			t.Errorf("too early: %s", story(r))
+		for _, s := range []*SideResult{&r.A, &r.B} {
+			// A SYN is given to the kernel a little early, by what its way to the wire takes.
+			if s.Report.Sent == nil || s.Report.Sent.Before(s.At.Add(-time.Millisecond)) {
+				t.Errorf("host %s sent too early: %s", s.Host, story(r))
+			}
 		}
 		if err := l.Renew(); err != nil {
 			t.Fatal(err)
