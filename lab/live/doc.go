@@ -21,6 +21,10 @@
 // The observer is a third party whose kernel answers nothing: Lab.Observe says from where
 // it sees a host's SYN come.
 //
+// A Trial is one punch between two hosts, made by the real command or in this process. One after the
+// other in one lab, on the same ports, they want Trial.Abort and Lab.Renew, which leave nothing of a trial to the next
+// one; a trial then takes some 40 ms besides the punch (BenchmarkTrial). Lab.SetLink changes the link between them.
+//
 // Addresses come from the ranges for documentation (RFC 5737, RFC 3849), for private
 // use (RFC 1918) and for what is between two NATs (RFC 6598). Every neighbour entry is permanent, so no
 // ARP delays a first packet. All of it hangs on descriptors of this process: nothing stays behind
