@@ -155,6 +155,7 @@ func (e *fanEngine) progress(now time.Time) {
 // finish spends the rest of the budget and counts what it hits, for fanTail longer than
 // that.
 func (e *fanEngine) finish() {
+	e.a.plan.FanOut.Progress = nil // the caller has a connection to look after
 	var end time.Time
 	var s sighting
 	for e.ctx.Err() == nil {

@@ -136,8 +136,8 @@ func TestDemoFanHard(t *testing.T) {
 
 // TestDemoFanExhausted: a NAT that has no room says so, or says nothing.
 func TestDemoFanExhausted(t *testing.T) {
-	for _, full := range []string{"icmp", "drop"} {
-		res, code := fanDemo(t, "--nat-a", "random,max-mappings=300,full="+full, "--nat-b", "random", "--rate", "4000", "--timeout", "3s")
+	for full, timeout := range map[string]string{"icmp": "1500ms", "drop": "3s"} {
+		res, code := fanDemo(t, "--nat-a", "random,max-mappings=300,full="+full, "--nat-b", "random", "--rate", "4000", "--timeout", timeout)
 		if code != exitFailed || !strings.Contains(res.A.Error, punch.ErrExhausted.Error()) || res.A.FanOut.SYNs < 250 || res.A.FanOut.SYNs > 12000 {
 			t.Errorf("%s: exit code %d after %d SYNs: %s", full, code, res.A.FanOut.SYNs, res.A.Error)
 		}
