@@ -24,7 +24,7 @@ func oddsNAT(text string) (nat.Behaviour, []string, error) {
 		return b, nil, fmt.Errorf("%s: %w", text, err)
 	}
 	if len(chain) == 1 {
-		return b, nil, nil
+		return b, []string{}, nil
 	}
 	return b, []string{"taken for one NAT: " + b.String()}, nil
 }

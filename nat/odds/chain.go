@@ -29,7 +29,7 @@ func behind(inner, outer nat.Behaviour) nat.Behaviour {
 	if outer.Translation != nat.NAPT {
 		// The outer one leaves the ports as they are: those of the inner one are seen.
 		b = inner
-		b.Unsolicited, b.UnsolicitedAny, b.UnsolicitedWait, b.Blacklist = outer.Unsolicited, outer.UnsolicitedAny, outer.UnsolicitedWait, outer.Blacklist
+		b.Unsolicited, b.UnsolicitedAny, b.UnsolicitedWait, b.AnswerDelay, b.Blacklist = outer.Unsolicited, outer.UnsolicitedAny, outer.UnsolicitedWait, outer.AnswerDelay, outer.Blacklist
 	} else if inner.Translation == nat.NAPT {
 		b.Mapping = max(inner.Mapping, outer.Mapping) // each mapping of the inner one is an endpoint to the outer one
 		b.ReuseMapping = inner.ReuseMapping && outer.ReuseMapping

@@ -145,9 +145,9 @@ func (s *Side) answer(peer *Side) (ends bool, after time.Duration, what string) 
 	case nat.UnsolicitedRST:
 		// Linux forgets a connection to which nothing but a reset ever came back: nf_conntrack_tcp_packet.
 		if p.Tracking == nat.TrackLinux {
-			return true, 0, "an RST"
+			return true, b.AnswerDelay, "an RST"
 		}
-		return p.RSTIn.Close, p.RSTIn.After, "an RST"
+		return p.RSTIn.Close, b.AnswerDelay + p.RSTIn.After, "an RST"
 	case nat.UnsolicitedWait:
 		wait := b.UnsolicitedWait
 		if wait == 0 {
@@ -155,7 +155,7 @@ func (s *Side) answer(peer *Side) (ends bool, after time.Duration, what string) 
 		}
 		return p.ICMPIn.Close, wait + p.ICMPIn.After, "an ICMP error"
 	case nat.UnsolicitedPort, nat.UnsolicitedHost, nat.UnsolicitedAdmin:
-		return p.ICMPIn.Close, p.ICMPIn.After, "an ICMP error"
+		return p.ICMPIn.Close, b.AnswerDelay + p.ICMPIn.After, "an ICMP error"
 	}
 	return false, 0, ""
 }
