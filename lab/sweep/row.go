@@ -48,6 +48,3 @@ const Established = "established"
 
 // Failed is the Outcome of a trial in which a host could not do its part.
 const Failed = "error"
-
-// crossed is the Regime of SYNs that crossed.
-const crossed = "crossed"

@@ -17,6 +17,7 @@ func (s *Summary) WriteText(out io.Writer) error {
 		fmt.Fprintf(&b, "\nArm %s.\n", s.Config.Describe(arm))
 		s.table(&b, s.Config.Arms[arm].Name)
 	}
+	s.caveat(&b)
 	s.differences(&b)
 	if q := s.Overhead; q.N > 0 {
 		fmt.Fprintf(&b, "\nA trial took %v besides the punch itself (median; 9 of 10: %v or less).\n", short(q.P50), short(q.P90))
@@ -25,6 +26,17 @@ func (s *Summary) WriteText(out io.Writer) error {
 		return fmt.Errorf("write the summary: %w", err)
 	}
 	return nil
+}
+
+// caveat says where two hosts of a live arm are not as independent as two machines.
+func (s *Summary) caveat(b *strings.Builder) {
+	for i := range s.Config.Arms {
+		a := &s.Config.Arms[i]
+		if s.Config.World == Live && a.A.Timer == TimerSleep && a.B.Timer == TimerSleep {
+			fmt.Fprintf(b, "\nArm %s: both hosts sleep in this process, and timers of one Go program wake together: skews below\n"+
+				"a millisecond come out as nearly 0, which two machines do not do. --timer sleep,exact has no such help.\n", a.Name)
+		}
+	}
 }
 
 func (s *Summary) about(b *strings.Builder) {

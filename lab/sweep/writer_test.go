@@ -80,8 +80,7 @@ func TestCSVIsJSON(t *testing.T) {
 // TestRowTags: every column has one name in all formats, and no column is left out.
 func TestRowTags(t *testing.T) {
 	typ := reflect.TypeFor[Row]()
-	for i := range typ.NumField() {
-		f := typ.Field(i)
+	for f := range typ.Fields() {
 		other, _, _ := strings.Cut(f.Tag.Get("parquet"), ",")
 		if name := f.Tag.Get("json"); name == "" || strings.Contains(name, ",") || name != other {
 			t.Errorf("%s: %q as JSON, %q as Parquet", f.Name, name, other)

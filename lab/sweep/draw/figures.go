@@ -27,6 +27,9 @@ func Figures(s *sweep.Summary, rows []sweep.Row) []Named {
 	} else {
 		add("success", Success(s))
 		add("crossing", Crossing(s))
+		if s.Config.Axes[0].Axis == sweep.Skew && some(rows, func(r *sweep.Row) bool { return r.SkewMeasuredNS != nil }) {
+			add("success-measured", SuccessMeasured(s, rows))
+		}
 		for i := range arms {
 			add(numbered("outcomes", i, arms), Outcomes(s, i))
 			add(numbered("regimes", i, arms), Regimes(s, i))
