@@ -161,6 +161,9 @@ func (f *serveFlags) check() error {
 	return nil
 }
 
+// spareDescriptors are for sockets that listen, HTTP and the runtime.
+const spareDescriptors = 100
+
 // burst is what a client may have at once where a rate was set: two seconds of it.
 func (f *serveFlags) burst() int { return max(int(2*f.rate), 0) }
 
@@ -176,9 +179,14 @@ func (s *services) listen(f *serveFlags) error {
 		if slices.ContainsFunc(at, func(ap netip.AddrPort) bool { return ap.Port() != at[0].Port() }) {
 			return usagef("--stun: all addresses must have the same port")
 		}
+		conns := f.conns
+		if most := descriptorLimit(); most > 0 && most < uint64(conns)+spareDescriptors {
+			conns = max(1, int(most)-spareDescriptors)
+			s.notes = append(s.notes, fmt.Sprintf("at most %d TCP connections: the limit on open files is %d (ulimit -n)", conns, most))
+		}
 		s.stun, err = stun.Listen(&stun.ServerConfig{
 			Listen: at, AltPort: uint16(f.altPort), Rate: f.rate, Burst: f.burst(),
-			Conns: f.conns, ConnsPerClient: f.perHost, Log: s.log.With("service", "stun"),
+			Conns: conns, ConnsPerClient: f.perHost, Log: s.log.With("service", "stun"),
 		})
 		if err != nil {
 			return advise(err, "--stun")

@@ -49,6 +49,7 @@ type Server struct {
 	limit     *limit.Table
 	kiss      *limit.Table
 	log       *slog.Logger
+	trouble   *limit.Trouble
 	precision uint8
 
 	told atomic.Pointer[bool] // whether the log has it that the clock is synchronised
@@ -75,6 +76,7 @@ func Listen(cfg *ServerConfig) (*Server, error) {
 	if c.Log != nil {
 		s.log = c.Log
 	}
+	s.trouble = limit.NewTrouble(s.log)
 	if c.Stratum >= maxStratum {
 		return nil, fmt.Errorf("serve NTP with stratum %d: want 1 to %d", c.Stratum, maxStratum-1)
 	}
@@ -130,46 +132,35 @@ func (s *Server) Close() error {
 }
 
 // Serve answers until ctx ends or Close is called, and returns when all its
-// goroutines have ended. It returns nil then, and an error when a socket broke.
+// goroutines have ended. What fails meanwhile is counted and logged: it returns nil.
 func (s *Server) Serve(ctx context.Context) error {
 	var wg sync.WaitGroup
-	var first atomic.Pointer[error]
 	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
 	for _, u := range s.udp {
-		wg.Go(func() {
-			if err := s.serve(u); !errors.Is(err, net.ErrClosed) {
-				first.CompareAndSwap(nil, &err)
-				s.Close()
-			}
-		})
+		wg.Go(func() { s.serve(u) })
 	}
 	wg.Wait()
-	if err := first.Load(); err != nil {
-		return *err
-	}
 	return nil
 }
-
-// maxErrors in a row end the server: a socket that only fails would spin.
-const maxErrors = 100
 
 // maxRequest is the longest request that is looked at; extension fields are
 // passed over.
 const maxRequest = 1500
 
-func (s *Server) serve(u *datagram.Conn) error {
+// serve answers until the socket is closed.
+func (s *Server) serve(u *datagram.Conn) {
 	buf := make([]byte, maxRequest)
 	out := make([]byte, 0, packetSize)
-	for failed := 0; ; {
+	for {
 		in, err := u.Read(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
 		if err != nil {
-			if failed++; errors.Is(err, net.ErrClosed) || failed > maxErrors {
-				return fmt.Errorf("read from UDP %v: %w", u.Local(), err)
-			}
+			s.trouble.Wait("read", err)
 			continue
 		}
-		failed = 0
 		if in.From.Port() == 0 {
 			s.count.malformed.Add(1)
 			continue

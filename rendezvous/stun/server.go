@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -33,7 +32,8 @@ type ServerConfig struct {
 	// AltPort is the second port; 0 means the one after the first, or a free one
 	// when that was to be a free one.
 	AltPort uint16
-	// Software is what SOFTWARE says; empty means DefaultSoftware.
+	// Software is what SOFTWARE says; empty means DefaultSoftware. It makes every answer longer:
+	// the 2.6 times of the package comment are for a text no longer than that.
 	Software string
 	// Rate is how many answers a second a client gets on end, and Burst how many at
 	// once; 0 means 50 and 100, a negative Rate no limit. A client is an IPv4
@@ -63,6 +63,7 @@ type Server struct {
 	tcp     []net.Listener
 	limit   *limit.Table
 	log     *slog.Logger
+	trouble *limit.Trouble
 	count   counters
 	clients clients
 
@@ -129,6 +130,7 @@ func (s *Server) defaults() {
 	if c.Log != nil {
 		s.log = c.Log
 	}
+	s.trouble = limit.NewTrouble(s.log)
 	s.limit = limit.New(c.Rate, c.Burst, time.Now())
 	s.clients = clients{open: map[net.Conn]struct{}{}, of: map[netip.Prefix]int{}, most: c.Conns, each: c.ConnsPerClient}
 }
@@ -237,30 +239,18 @@ func (s *Server) Close() error {
 }
 
 // Serve answers until ctx ends or Close is called, and returns when all its
-// goroutines have ended. It returns nil then, and an error when a socket broke.
+// goroutines have ended. What fails meanwhile is counted and logged: it returns nil.
 func (s *Server) Serve(ctx context.Context) error {
 	var wg sync.WaitGroup
-	var first atomic.Pointer[error]
 	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
-	run := func(f func() error) {
-		wg.Go(func() {
-			if err := f(); err != nil && !errors.Is(err, net.ErrClosed) {
-				first.CompareAndSwap(nil, &err)
-				s.Close()
-			}
-		})
-	}
 	for _, u := range s.udp {
-		run(func() error { return s.serveUDP(u) })
+		wg.Go(func() { s.serveUDP(u) })
 	}
 	for _, l := range s.tcp {
-		run(func() error { return s.serveTCP(l, &wg) })
+		wg.Go(func() { s.serveTCP(l, &wg) })
 	}
 	wg.Wait()
-	if err := first.Load(); err != nil {
-		return *err
-	}
 	return nil
 }
 

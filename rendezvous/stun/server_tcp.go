@@ -3,7 +3,6 @@ package stun
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -12,22 +11,18 @@ import (
 	"github.com/synpunch/synpunch/internal/limit"
 )
 
-// acceptPause is how long the server waits when accept fails, as it does when
-// the process has no descriptor left.
-const acceptPause = 50 * time.Millisecond
-
-func (s *Server) serveTCP(l net.Listener, wg *sync.WaitGroup) error {
-	for failed := 0; ; {
+// serveTCP accepts until the listener is closed. Whatever else fails passes, as the lack of
+// descriptors does, and must not end the server.
+func (s *Server) serveTCP(l net.Listener, wg *sync.WaitGroup) {
+	for {
 		c, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
 		if err != nil {
-			if failed++; errors.Is(err, net.ErrClosed) || failed > maxErrors {
-				return fmt.Errorf("accept on TCP %v: %w", l.Addr(), err)
-			}
-			s.log.Warn("accept", "error", err)
-			time.Sleep(acceptPause)
+			s.trouble.Wait("accept", err)
 			continue
 		}
-		failed = 0
 		from := addrPort(c.RemoteAddr())
 		if !s.clients.add(c, from.Addr()) {
 			s.count.turnedAway.Add(1)

@@ -2,7 +2,6 @@ package stun
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"time"
@@ -10,24 +9,21 @@ import (
 	"github.com/synpunch/synpunch/internal/datagram"
 )
 
-// maxErrors in a row end the server: a socket that only fails would spin.
-const maxErrors = 100
-
-func (s *Server) serveUDP(u *datagram.Conn) error {
+// serveUDP answers until the socket is closed.
+func (s *Server) serveUDP(u *datagram.Conn) {
 	buf := make([]byte, MaxSize+1) // one more: what is too long is seen to be
 	var m Message
 	var ans Answer
 	var out []byte
-	for failed := 0; ; {
+	for {
 		p, err := u.Read(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
 		if err != nil {
-			// An ICMP error about an answer may come back here.
-			if failed++; errors.Is(err, net.ErrClosed) || failed > maxErrors {
-				return fmt.Errorf("read from UDP %v: %w", u.Local(), err)
-			}
+			s.trouble.Wait("read", err)
 			continue
 		}
-		failed = 0
 		// Refuse before parsing: that is what a flood costs.
 		if p.From.Port() == 0 || !s.limit.Allow(p.From.Addr(), time.Now()) {
 			s.count.limited.Add(1)
