@@ -17,9 +17,10 @@ import (
 // AnalyzeConfig sets what Analyze keeps. Nil works, and so does each zero field.
 type AnalyzeConfig struct {
 	// MaxFlows is how many timelines are kept; 0 = 16,384. When there are more,
-	// flows that only one end ever spoke in go first (a scan, a fan-out that
-	// found nothing), then finished ones, then all others, always the one that
-	// was silent longest. Summary counts them.
+	// flows that only one end ever spoke in go first as far as they are more than a
+	// quarter (a scan, a fan-out that found nothing), then those that others on the
+	// same ports replaced, then all others, always the one that was silent longest
+	// or nearly so. Summary counts them.
 	MaxFlows int
 	// MaxEvents is how many events of a timeline's handshake are kept; 0 = 64,
 	// with AllPackets 10,000 of the whole flow. Beyond these a timeline keeps a
@@ -103,7 +104,7 @@ func Analyze(next func() (Packet, error), cfg *AnalyzeConfig) ([]*Timeline, Summ
 // for concurrent use.
 type Analyzer struct {
 	cfg     AnalyzeConfig
-	tuples  map[tupleKey]*tuple
+	tuples  table
 	oneSide lruList // tuples with packets of one end only, least recently seen first
 	twoSide lruList
 	live    int // incarnations in tuples
@@ -118,7 +119,7 @@ type Analyzer struct {
 
 // NewAnalyzer makes an Analyzer; cfg may be nil.
 func NewAnalyzer(cfg *AnalyzeConfig) *Analyzer {
-	z := &Analyzer{tuples: make(map[tupleKey]*tuple), sum: Summary{Verdicts: make(map[Verdict]int)}, loc: time.Local}
+	z := &Analyzer{tuples: newTable(), sum: Summary{Verdicts: make(map[Verdict]int)}, loc: time.Local}
 	if cfg != nil {
 		z.cfg = *cfg
 	}
@@ -297,17 +298,22 @@ func keyOf(x, y netip.AddrPort) (tupleKey, int8) {
 // tuple is one 4-tuple and its latest incarnations.
 type tuple struct {
 	key        tupleKey
-	end        [2]netip.AddrPort
-	flows      []*flow // oldest first
-	born       int     // incarnations so far
+	chain      *tuple // the next with the same slot
+	newest     *flow  // the last of flows
 	seen       [2]bool
 	list       *lruList
 	touched    int64 // number of the packet that put it there
 	prev, next *tuple
+	flows      []*flow // oldest first
+	born       int     // incarnations so far
+	end        [2]netip.AddrPort
 }
 
 // lruList is a ring through a tuple that stands for both of its ends.
-type lruList struct{ root tuple }
+type lruList struct {
+	root tuple
+	n    int
+}
 
 func (l *lruList) init() { l.root.prev, l.root.next = &l.root, &l.root }
 
@@ -320,19 +326,19 @@ func (l *lruList) oldest() *tuple {
 
 func (l *lruList) push(t *tuple) {
 	t.list = l
+	l.n++
 	t.prev, t.next = l.root.prev, &l.root
 	t.prev.next, t.next.prev = t, t
 }
 
 func (t *tuple) unlink() {
+	t.list.n--
 	t.prev.next, t.next.prev = t.next, t.prev
 }
 
-func (t *tuple) newest() *flow { return t.flows[len(t.flows)-1] }
-
 func (z *Analyzer) segment(p *Packet, s *rawtcp.Segment, words string) {
 	key, from := keyOf(s.Src, s.Dst)
-	t := z.tuples[key]
+	t := z.tuples.find(&key)
 	if t == nil {
 		if !z.wanted(key, s.Src, s.Dst) {
 			z.sum.Filtered++
@@ -340,7 +346,7 @@ func (z *Analyzer) segment(p *Packet, s *rawtcp.Segment, words string) {
 		}
 		t = &tuple{key: key}
 		t.end[from], t.end[1-from] = s.Src, s.Dst
-		z.tuples[key] = t
+		z.tuples.add(t)
 		z.oneSide.push(t)
 	}
 	f := z.pick(t, from, p, s)
@@ -388,10 +394,10 @@ func (z *Analyzer) wanted(key tupleKey, x, y netip.AddrPort) bool {
 
 // pick chooses the incarnation that the segment belongs to, or begins one.
 func (z *Analyzer) pick(t *tuple, from int8, p *Packet, s *rawtcp.Segment) *flow {
-	if len(t.flows) == 0 {
+	if t.newest == nil {
 		return z.begin(t, p)
 	}
-	n := t.newest()
+	n := t.newest
 	me, peer := &n.side[from], &n.side[1-from]
 	switch {
 	case s.Flags&(rawtcp.SYN|rawtcp.ACK|rawtcp.RST) == rawtcp.SYN:
@@ -423,7 +429,7 @@ func (z *Analyzer) pick(t *tuple, from int8, p *Packet, s *rawtcp.Segment) *flow
 		}
 		return n
 	}
-	if len(t.flows) == 1 {
+	if t.born == 1 {
 		return n
 	}
 	// The old connection's answer to a new SYN belongs to the story of the new
@@ -462,7 +468,7 @@ func (z *Analyzer) begin(t *tuple, p *Packet) *flow {
 		z.done = append(z.done, z.timeline(t, old, p.Time))
 	}
 	f := &flow{number: t.born, serial: z.sum.Flows, order: z.sum.Packets, first: p.Time, initiator: -1, resetBy: -1}
-	t.flows = append(t.flows, f)
+	t.flows, t.newest = append(t.flows, f), f
 	if z.began != nil {
 		z.began(t, f)
 	}
@@ -472,18 +478,20 @@ func (z *Analyzer) begin(t *tuple, p *Packet) *flow {
 // evict forgets flows until there is room for more.
 func (z *Analyzer) evict() {
 	for z.live+len(z.done) > z.cfg.MaxFlows {
-		t := z.oneSide.oldest()
-		if t == nil || t.next == &z.oneSide.root { // not the one that was just added to
-			if len(z.done) > 0 {
-				z.sum.Verdicts[z.done[0].Verdict]++
-				z.done[0] = nil
-				z.done = z.done[1:]
-				z.sum.Evicted++
-				continue
-			}
-			if two := z.twoSide.oldest(); two != nil {
-				t = two
-			}
+		// Unanswered SYNs may have a quarter: more is a scan. Fewer may be handshakes
+		// under way, which are worth more than what is over.
+		t := z.twoSide.oldest()
+		switch {
+		case z.oneSide.n > max(z.cfg.MaxFlows/4, 1):
+			t = z.oneSide.oldest()
+		case len(z.done) > 0:
+			z.sum.Verdicts[z.done[0].Verdict]++
+			z.done[0] = nil
+			z.done = z.done[1:]
+			z.sum.Evicted++
+			continue
+		case t == nil || t == z.twoSide.root.prev: // not the one that was just added to
+			t = z.oneSide.oldest()
 		}
 		if t == nil {
 			return
@@ -495,7 +503,7 @@ func (z *Analyzer) evict() {
 		z.live -= len(t.flows)
 		z.sum.Evicted += len(t.flows)
 		t.unlink()
-		delete(z.tuples, t.key)
+		z.tuples.remove(t)
 	}
 }
 
@@ -508,11 +516,11 @@ func (z *Analyzer) Finish(end time.Time) ([]*Timeline, Summary) {
 		end = z.sum.Last
 	}
 	tls := z.done
-	for _, t := range z.tuples {
+	z.tuples.each(func(t *tuple) {
 		for _, f := range t.flows {
 			tls = append(tls, z.timeline(t, f, end))
 		}
-	}
+	})
 	slices.SortFunc(tls, func(x, y *Timeline) int { return cmp.Compare(x.order, y.order) })
 	byISN := make(map[[2]uint32]int)
 	for i, tl := range tls {
@@ -530,7 +538,7 @@ func (z *Analyzer) Finish(end time.Time) ([]*Timeline, Summary) {
 		}
 	}
 	link(tls)
-	z.done, z.tuples, z.live = nil, nil, 0
+	z.done, z.tuples, z.live = nil, table{}, 0
 	return tls, z.sum
 }
 
@@ -542,12 +550,12 @@ func (z *Analyzer) addICMP(p *Packet, ip []byte) {
 	}
 	z.sum.ICMP++
 	key, to := keyOf(ie.Src, ie.Dst)
-	t := z.tuples[key]
+	t := z.tuples.find(&key)
 	if t == nil {
 		z.sum.ICMPUnmatched++
 		return
 	}
-	f, least := t.newest(), int64(1<<62)
+	f, least := t.newest, int64(1<<62)
 	for i := len(t.flows) - 1; i >= 0; i-- {
 		s := rawtcp.Segment{Seq: ie.Seq}
 		if d := t.flows[i].distance(to, &s); d < least {

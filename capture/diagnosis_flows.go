@@ -72,10 +72,19 @@ func link(tls []*Timeline) {
 	rtts := make(map[netip.Addr]time.Duration)
 	byPair := make(map[[2]netip.Addr][]int)
 	for i, tl := range tls {
+		var has [2]bool
 		for k := range tl.Events {
 			e := &tl.Events[k]
-			if e.ICMP == "" && e.Flags&rawtcp.RST == 0 && e.TTL > 30 && ttls[e.Src.Addr()] == 0 {
+			n := endIndex(e.From)
+			if has[n] || e.ICMP != "" || e.Flags&rawtcp.RST != 0 || e.TTL <= 30 {
+				continue
+			}
+			has[n] = true
+			if ttls[e.Src.Addr()] == 0 {
 				ttls[e.Src.Addr()] = e.TTL
+			}
+			if has[1-n] {
+				break
 			}
 		}
 		if tl.Established && tl.RoundTrip > 0 {

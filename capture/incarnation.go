@@ -9,20 +9,21 @@ import (
 
 // flow is one incarnation while packets still come.
 type flow struct {
+	isOpen  bool // established
+	last    time.Time
+	omitted int
+	kept    [numKinds]int
+	left    [numKinds]int // out, for want of room
+	side    [2]side
+
 	number      int // 1 for the first on the 4-tuple
 	serial      int // 1 for the first of all
 	order       int64
-	first, last time.Time
-	side        [2]side
-	initiator   int8 // -1 = not known
+	first       time.Time
 	established time.Time
-	isOpen      bool // established
-
-	records []record
-	remarks []remark
-	kept    [numKinds]int
-	left    [numKinds]int // out, for want of room
-	omitted int
+	initiator   int8 // -1 = not known
+	records     []record
+	remarks     []remark
 
 	icmps      int
 	answer     answer // the last one that refused
@@ -62,51 +63,51 @@ type answer struct {
 	n       int
 }
 
-// side is one direction of a flow.
+// side is one direction of a flow. What every packet looks at stands first: with
+// many flows the memory it touches is what a packet costs.
 type side struct {
 	base    rawtcp.Seq // what relative numbers count from: the ISN, or a stand-in for it
+	lastAck rawtcp.Seq
+	end     int64  // relative; as far as its segments reached
+	una     int64  // relative; as far as the other end acknowledged
+	endTS   uint32 // TSval of the segment that reached furthest
 	based   bool
-	known   bool       // base is the ISN
-	bare    bool       // the ISN came in a SYN without ACK
-	synAck  bool       // sent an acceptable SYN-ACK with this ISN
-	stale   rawtcp.Seq // ISN of a SYN-ACK that answered another SYN
+	known   bool // base is the ISN
+	bare    bool // the ISN came in a SYN without ACK
+	synAck  bool // sent an acceptable SYN-ACK with this ISN
 	isStale bool
-
-	end  int64 // relative; as far as its segments reached
-	una  int64 // relative; as far as the other end acknowledged
-	fin  bool
-	rsts int
-	// first segment without SYN and RST that proves that this end heard the other
-	spokeAt time.Time
+	fin     bool
 	spoke   bool
+	hasTS   bool
+	hasAck  bool
+	placed  bool
+	native  bool // left with a TTL that no router had touched
+	dir     Direction
 
-	endAt    time.Time
-	endTS    uint32 // TSval of the segment that reached furthest
-	hasTS    bool
-	holes    [keptHoles]hole
-	numHoles int
-
-	packets, missed                             int64
-	syns, synAcks                               int
-	again, dataAgain, reordered, copies, probes int
-	offered                                     rawtcp.Options
-	hasOffer                                    bool
-	in, out                                     int64
-	iface                                       int
-	dir                                         Direction
-	native                                      bool // left with a TTL that no router had touched
-	placed                                      bool
-	lastSYN, lastSYNACK                         time.Time
+	packets, in, out   int64
+	iface              int
+	numHoles           int
+	copies, nextRecent int
 	// The segment being timed: when timedEnd is acknowledged, the time since
 	// timedAt is a round trip to the other end. A retransmission makes it void
 	// (Karn's algorithm, RFC 6298 section 3).
-	timedEnd   int64
-	timedAt    time.Time
-	rtt        time.Duration // shortest to the other end and back, 0 = none yet
-	recent     [4]print
-	nextRecent int
-	lastAck    rawtcp.Seq
-	hasAck     bool
+	timedEnd int64
+	rtt      time.Duration // shortest to the other end and back, 0 = none yet
+	timedAt  time.Time
+	endAt    time.Time
+	recent   [4]print
+
+	hasOffer bool
+	stale    rawtcp.Seq // ISN of a SYN-ACK that answered another SYN
+	rsts     int
+	// first segment without SYN and RST that proves that this end heard the other
+	spokeAt                             time.Time
+	holes                               [keptHoles]hole
+	missed                              int64
+	syns, synAcks                       int
+	again, dataAgain, reordered, probes int
+	offered                             rawtcp.Options
+	lastSYN, lastSYNACK                 time.Time
 }
 
 // hole is a range of sequence space that was jumped over.
