@@ -110,6 +110,8 @@ func complaints() []complaint {
 		{ClassWindowMissed, "a early, from both", fromTwo("a-early-a", "a-early-b"), []string{"missed by 49.890 ms", "not let in"}, Certain},
 		{ClassWindowMissed, "a early, four lanes", fromLanes(trip{at: 0, from: LaneA, e: synOf(EndA, ""), last: LaneNATB}, trip{at: 30 * ms, from: LaneB, e: synOf(EndB, "")},
 			trip{at: 51 * ms, from: LaneA, e: synAckA}), []string{"missed by 10.000 ms", "came to nat-b", "(nat-b +20.040)"}, Certain},
+		{ClassNATReset, "recorded at b's router", fromForeign("missed-nat-b", 0), []string{"RST (at +0.053)", "b's NAT answered 49.619 ms before its mapping existed", "SYN (at +49.672)"}, Probable},
+		{ClassWindowMissed, "b early, recorded", fromForeign("b-early-b", 0), []string{"the window was missed by 39.104 ms"}, Probable},
 		{ClassNATReset, "four lanes, before the mapping", fromLanes(trip{at: 0, from: LaneA, e: synOf(EndA, ""), last: LaneNATB},
 			trip{at: 20*ms + 340*us, from: LaneNATB, e: rstOfB}, trip{at: 20*ms + 600*us, from: LaneB, e: synOf(EndB, "")}),
 			[]string{"nat-b answered a's SYN (nat-b +20.040) with RST after 0.300 ms, 0.300 ms before its mapping existed", "+20.640"}, Certain},

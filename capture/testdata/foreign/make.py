@@ -309,8 +309,12 @@ def main(out):
              Dump(f"{name}-b.pcap", "b", "-i eth0 -s 96 --time-stamp-precision nano"), \
              Dump(f"{name}-nat-a.pcap", "na", "-i any -s 96"):
             cross(skew, port)
+    with Dump("b-early-a.pcap", "a", "-i any -s 96"), Dump("b-early-b.pcap", "b", "-i any -s 96"):
+        cross(-0.060, 4230)
     nat("reject with tcp reset")
     cross(0.060, 4191)
+    with Dump("missed-nat-b.pcap", "nb", "-i any -s 96"):
+        cross(0.060, 4240)
     with Dump("missed-a.pcap", "a", "-i eth0 -s 96"), Dump("missed-b.pcap", "b", "-i eth0 -s 96"):
         cross(0.060, 4220)
     link.on = False
