@@ -83,9 +83,8 @@ func (m *mixer) begin(i int) {
 	m.born++
 	f := &m.flows[i]
 	*f = mixedFlow{last: 8 + m.rng.IntN(120)}
-	a, b := testA, testB
 	ip := [4]byte{10, byte(m.born >> 16), byte(m.born >> 8), byte(m.born)}
-	a = netip.AddrPortFrom(netip.AddrFrom4(ip), uint16(1024+m.rng.IntN(60000)))
+	a, b := netip.AddrPortFrom(netip.AddrFrom4(ip), uint16(1024+m.rng.IntN(60000))), testB
 	options := rawtcp.Options{HasTimestamps: true, TSVal: m.rng.Uint32(), TSEcr: m.rng.Uint32()}
 	f.a = rawtcp.Segment{Src: a, Dst: b, Seq: rawtcp.Seq(m.rng.Uint32()), Window: 500, TTL: 64, Options: options}
 	f.b = rawtcp.Segment{Src: b, Dst: a, Seq: rawtcp.Seq(m.rng.Uint32()), Window: 500, TTL: 60, Options: options}
