@@ -159,7 +159,7 @@ func (w *natWorld) hits(tb testing.TB) int {
 
 // TestFanThroughNATs: two sweeps of N ports from each side through two NATs with
 // random ports hit as often as Poisson(4) says, and the same flow wins at both ends whenever there is a hit.
-// N is 512 here; SYNPUNCH_FAN=full takes the 64,512 of real NATs, which needs minutes.
+// N is 512 here; SYNPUNCH_FAN=full takes the 64,512 of real NATs.
 func TestFanThroughNATs(t *testing.T) {
 	ports, runs := rawtcp.PortRange{Lo: 2048, Hi: 2559}, 200
 	if os.Getenv("SYNPUNCH_FAN") == "full" {
