@@ -108,8 +108,8 @@ type pageFlow struct {
 }
 
 type pageFinding struct {
-	Class, Confidence, Words, Confirm string
-	Packets                           []pageRef
+	Class, Confidence, Words, Lead, Confirm string
+	Packets                                 []pageRef
 }
 
 type pageRef struct{ Flow, Packet int }
@@ -162,9 +162,10 @@ func (s *story) page(number int) (pageFlow, error) {
 		f.When = s.reference.UTC().Format("2006-01-02 15:04:05.000000000 UTC")
 	}
 	for _, d := range s.diagnosis {
-		find := pageFinding{Class: string(d.Class), Words: d.Words, Confirm: d.Confirm}
+		find := pageFinding{Class: string(d.Class), Words: d.Words, Confirm: d.Confirm, Lead: "Next"}
 		if d.Confidence != capture.Certain {
 			find.Confidence = string(d.Confidence)
+			find.Lead = "To be sure"
 		}
 		for _, i := range d.Events {
 			find.Packets = append(find.Packets, pageRef{number, i + 1})
