@@ -20,7 +20,11 @@ const (
 	wakeUp     = 250 * time.Microsecond // what ppoll may be late on an idle virtual machine; see wait
 	nap        = 50 * time.Microsecond
 	spin       = 40 * time.Microsecond
+	spinShare  = 8                      // one part in so many of all time may be spun,
+	spinSaved  = time.Millisecond       // and this much at once after a quiet time
+	flood      = 250 * time.Microsecond // how late frames may be when there are so many that this is used up
 	shortSlice = 100 * time.Microsecond // the shortest that the kernel takes
+	lookIn     = 2 * time.Millisecond   // before the smaller ring is full at a million frames a second
 	headLen    = 160                    // bytes kept of a packet: the longest IP and TCP headers have 120
 )
 
@@ -32,6 +36,8 @@ type way struct {
 	small, large ring // where its frames come in
 	out          int  // packet socket that puts them out
 	stop         *atomic.Bool
+	spare        int64 // nanoseconds that may be spun, as it was at
+	spareAt      int64
 
 	mu      sync.Mutex // held by the thread while it moves frames; guards what follows, and the rings
 	closed  bool
@@ -118,37 +124,56 @@ func (w *way) run(wakeFD int) {
 	}
 	for !w.stop.Load() {
 		w.mu.Lock()
-		next := w.work()
+		next, delay := w.work(), w.law.delay
 		w.mu.Unlock()
-		w.wait(next, fds)
+		w.wait(next, delay, fds)
 	}
 }
 
-// wait returns when a frame has come, when next is there, shortly before, or when
+// wait returns when a frame has come that is to be dealt with, when next is there, shortly before, or when
 // the way is to end. An idle processor takes up to a quarter of a millisecond to wake from a longer sleep,
 // so the last part of the wait is made of naps, between which it does not fall asleep in earnest, and the
 // very last is spun. Naps leave the processor to others: two
 // hosts may be spinning towards their own instants on a machine with two of them.
-func (w *way) wait(next int64, fds []unix.PollFd) {
+//
+// In a flood of frames the next one is always due at once. Who spun for each would hold a processor that the
+// senders need, so spinning has a budget, and frames then leave a few at a time. And while some wait, those that
+// come, which are due later, need not wake anybody, if the delay is long enough to look at them in time.
+func (w *way) wait(next, delay int64, fds []unix.PollFd) {
 	var ts *unix.Timespec
 	if next != math.MaxInt64 {
-		left := next - time.Now().UnixNano()
+		now := time.Now().UnixNano()
+		left := next - now
 		switch {
-		case left <= int64(spin):
+		case left <= int64(spin) && w.maySpin(now):
 			for left > 0 && !w.arrived() && !w.stop.Load() {
 				left = next - time.Now().UnixNano()
 			}
+			w.spare -= next - left - now
 			return
+		case left <= int64(spin):
+			left = int64(flood)
 		case left <= int64(wakeUp):
 			left = min(left-int64(spin), int64(nap))
 		default:
 			left -= int64(wakeUp)
+		}
+		if delay >= 4*int64(flood) {
+			fds = fds[:1]
+			left = min(left, delay/2, int64(lookIn))
 		}
 		t := unix.NsecToTimespec(left)
 		ts = &t
 	}
 	// An error can only be EINTR: the loop asks again.
 	_, _ = unix.Ppoll(fds, ts, nil)
+}
+
+// maySpin reports whether some of the time that may be spun is left.
+func (w *way) maySpin(now int64) bool {
+	w.spare = min(w.spare+(now-w.spareAt)/spinShare, int64(spinSaved))
+	w.spareAt = now
+	return w.spare > 0
 }
 
 func (w *way) arrived() bool {
