@@ -90,7 +90,7 @@ kernel timestamps, and gives the flow to an ordinary kernel socket.`,
 		DisableAutoGenTag: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exitWith(exitUsage, err) })
-	root.AddCommand(newDemoCommand(), newPunchCommand(), newConsentCommand(), newDoctorCommand(), newAnalyzeCommand(), newPredictCommand(), newSimCommand(), newMatrixCommand(), newOddsCommand(), newSweepCommand(), newLabCommand(), newReportCommand(), newServeCommand(), newEndpointCommand(), newClockCommand())
+	root.AddCommand(newDemoCommand(), newPunchCommand(), newConsentCommand(), newDoctorCommand(), newAnalyzeCommand(), newPredictCommand(), newSimCommand(), newMatrixCommand(), newOddsCommand(), newSweepCommand(), newLabCommand(), newReportCommand(), newServeCommand(), newEndpointCommand(), newClockCommand(), newStockPeerCommand())
 	return root
 }
 

@@ -42,7 +42,7 @@ func (r *sweepRun) run(cmd *cobra.Command) error {
 		return exitWith(exitUsage, errors.Join(err, r.close()))
 	}
 	progress := newProgress(cmd.ErrOrStderr(), "trials")
-	opt := &sweep.Options{Done: done, Record: r.record, Progress: progress.show, Workers: r.flags.parallel}
+	opt := &sweep.Options{Done: done, Record: r.record, Progress: progress.show, Workers: r.flags.parallel, Stock: stockProgram}
 	if r.journal != nil {
 		opt.Dir = r.journal.Dir()
 	}

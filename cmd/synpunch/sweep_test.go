@@ -119,3 +119,24 @@ func TestSweepLive(t *testing.T) {
 		}
 	}
 }
+
+// TestSweepSleepers: live hosts that sleep are processes of this program, on which the summary
+// has nothing to say, and the command is not in the list of commands.
+func TestSweepSleepers(t *testing.T) {
+	line := append(commandHere(t, "sweep"), "--world", "live", "--delay", "20ms", "--from", "0s", "--to", "0s", "--step", "1ms", "--trials", "2",
+		"--nat-a", "linux-rst", "--nat-b", "linux-rst", "--engine", "connect", "--timer", "sleep", "--bytes", "100")
+	cmd := exec.CommandContext(t.Context(), line[0], line[1:]...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if cmd.ProcessState.ExitCode() == exitMissing && strings.Contains(stderr.String(), netns.ErrNoUserNamespace.Error()[:20]) {
+		testenv.Skip(t, stderr.String())
+	}
+	if text := stdout.String(); err != nil || !strings.Contains(text, "2 of 2 trials") || strings.Contains(text, "wake together") || strings.Contains(text, "error") {
+		t.Errorf("%v: %s%s", err, text, stderr.String())
+	}
+	var help bytes.Buffer
+	if code := run(t.Context(), []string{"--help"}, strings.NewReader(""), &help, &stderr); code != exitDone || strings.Contains(help.String(), stockProgram[1]) {
+		t.Errorf("exit code %d: %s", code, help.String())
+	}
+}

@@ -31,6 +31,9 @@ type Config struct {
 	// Hosts records what passes the interfaces of the hosts too, for Lab.HostEvents. It
 	// costs each of their packets less than a microsecond.
 	Hosts bool
+	// Stock is a program that calls ServeStock, and its words: it makes the stock attempts (Side.Stock), with
+	// a process for each host from its first one until Close. Empty: they are made in this process.
+	Stock []string
 }
 
 // Lab is a built scenario. Its methods may be called by several goroutines.
@@ -38,6 +41,8 @@ type Lab struct {
 	A, B *Host
 	More []*Host // further subscribers of the sites, A's first
 	net  *network
+
+	stock stockPool
 }
 
 // Host is one of the hosts.
@@ -147,7 +152,12 @@ func Build(ctx context.Context, s *lab.Scenario, cfg *Config) (*Lab, error) {
 	if c.Seed == 0 {
 		c.Seed = rand.Uint64()
 	}
-	return build(ctx, s, &c)
+	l, err := build(ctx, s, &c)
+	if err != nil {
+		return nil, err
+	}
+	l.stock.program = c.Stock
+	return l, nil
 }
 
 // Events lists what passed the public sides of the NATs since ResetCount, in
@@ -240,7 +250,11 @@ func (l *Lab) Enter() []Entry { return l.net.enter() }
 
 // Close ends the processes that were started in the lab and takes it down. A
 // second call does nothing.
-func (l *Lab) Close() error { return l.net.close() }
+func (l *Lab) Close() error {
+	err := l.net.close()
+	l.stock.wait()
+	return err
+}
 
 // Do runs fn on a thread of its own inside the host's namespace. Sockets that fn
 // opens stay in it; goroutines that fn starts do not.

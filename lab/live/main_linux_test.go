@@ -1,6 +1,7 @@
 package live
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -42,6 +43,10 @@ func TestMain(m *testing.M) {
 	case "wait": // for the end of its input
 		fmt.Println("ready")
 		_, _ = io.Copy(io.Discard, os.Stdin)
+	case "stock": // makes the stock attempts of a host
+		if err := ServeStock(context.Background(), os.Stdin, os.Stdout); err != nil {
+			fail(err)
+		}
 	case "lab": // builds a lab with a process in it, and waits
 		helperLab()
 	}

@@ -58,7 +58,8 @@ type Side struct {
 	// that much too early. SideResult.Report has the true time.
 	Clock time.Duration
 	// Stock makes the attempt as applications do: time.Sleep until the instant, then net.Dialer with the local address
-	// bound, and nothing of ours in between. The report is made of what passed the host's interface, so the lab
+	// bound, and nothing of ours in between: in a process of the host where the lab has Config.Stock, else in this one,
+	// where the timers of both hosts wake together. The report is made of what passed the host's interface, so the lab
 	// needs Config.Hosts. It excludes Command and every Engine but punch.Connect.
 	Stock bool
 	// Aim is what this side takes for the other's public endpoint. Zero: what it can know. Where the
@@ -141,7 +142,7 @@ func (t *Trial) Validate() error {
 		switch {
 		case !s.Stock:
 		case len(t.Command) > 0:
-			return fmt.Errorf("%w: %s: stock attempts are made in this process, not by a command", ErrTrial, name)
+			return fmt.Errorf("%w: %s: a stock attempt is time.Sleep and net.Dialer, which no command makes", ErrTrial, name)
 		case s.Engine != "" && s.Engine != punch.Connect:
 			return fmt.Errorf("%w: %s: a stock attempt is a connect(), not engine %s", ErrTrial, name, s.Engine)
 		case s.Strategy != "" && s.Strategy != punch.Cross:
@@ -171,6 +172,14 @@ func (t *Trial) Run(ctx context.Context, l *Lab) (*TrialResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := t.takeProcesses(ctx, l, &ends); err != nil {
+		return nil, err
+	}
+	defer func() {
+		for i := range ends {
+			l.stock.give(ends[i].process)
+		}
+	}()
 	at := t.At
 	if at.IsZero() {
 		at = time.Now().Add(t.Lead())
@@ -211,8 +220,25 @@ type end struct {
 	aim    netip.AddrPort
 	aimErr error
 	at     time.Time // in true time
+	// process makes the attempt, a stock one, if not nil.
+	process *stockProcess
 	// over says that the attempt is over, and returns when that of the other end is.
 	over func()
+}
+
+// takeProcesses gets a process for each stock attempt, if the lab has a program for them.
+func (t *Trial) takeProcesses(ctx context.Context, l *Lab, ends *[2]end) (err error) {
+	for i := range ends {
+		e := &ends[i]
+		if !e.Stock || len(l.stock.program) == 0 {
+			continue
+		}
+		if e.process, err = l.stock.take(ctx, e.host); err != nil {
+			l.stock.give(ends[0].process) // of A, if it is B's that fails
+			return fmt.Errorf("%s: %w", e.name, err)
+		}
+	}
+	return nil
 }
 
 // ends finds out what each side aims at.

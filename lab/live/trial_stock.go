@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,10 +21,30 @@ const stockDoze = time.Second
 
 // stock makes the attempt of one end as applications do.
 func (t *Trial) stock(ctx context.Context, e *end) SideResult {
-	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(e.local), Timeout: t.Timeout}
-	if dialer.Timeout == 0 {
-		dialer.Timeout = punch.DefaultTimeout
+	attempt := t.stockInside
+	if e.process != nil {
+		attempt = t.stockElsewhere
 	}
+	var res SideResult
+	outcome, err := attempt(ctx, e, &res)
+	packets := e.packets()
+	res.Report = e.stockReport(outcome, err, packets)
+	if t.Capture {
+		res.Capture = filepath.Join(t.Dir, e.name+".pcapng")
+		res.Err = errors.Join(res.Err, writeHost(res.Capture, e.host.Iface, packets))
+	}
+	if res.Err != nil {
+		res.Exit, res.Err = 1, fmt.Errorf("%s: %w", e.name, res.Err)
+	}
+	return res
+}
+
+// stockTimeout is that of the Dialer.
+func (t *Trial) stockTimeout() time.Duration { return cmp.Or(t.Timeout, punch.DefaultTimeout) }
+
+// stockInside makes the attempt in this process.
+func (t *Trial) stockInside(ctx context.Context, e *end, res *SideResult) (punch.Outcome, error) {
+	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(e.local), Timeout: t.stockTimeout()}
 	raiseProcs(endProcs)
 	defer lowerProcs(endProcs)
 	var conn net.Conn
@@ -37,19 +58,10 @@ func (t *Trial) stock(ctx context.Context, e *end) SideResult {
 			return err
 		})
 	}
-	res := SideResult{Err: err}
+	res.Err = err
 	tcp, _ := conn.(*net.TCPConn)
-	t.finish(ctx, e, tcp, &res)
-	packets := e.packets()
-	res.Report = e.stockReport(err, packets)
-	if t.Capture {
-		res.Capture = filepath.Join(t.Dir, e.name+".pcapng")
-		res.Err = errors.Join(res.Err, writeHost(res.Capture, e.host.Iface, packets))
-	}
-	if res.Err != nil {
-		res.Exit, res.Err = 1, fmt.Errorf("%s: %w", e.name, res.Err)
-	}
-	return res
+	t.finish(ctx, e, tcp, res)
+	return stockOutcome(err), err
 }
 
 // doze waits for an instant, or the end of ctx, whose error it returns.
@@ -69,9 +81,13 @@ func doze(ctx context.Context, at time.Time) error {
 }
 
 // stockReport is the report of a stock attempt, which ended with err.
-func (e *end) stockReport(err error, packets []capture.Packet) *punch.Report {
-	ev := punch.Evidence{Outcome: stockOutcome(err), Packets: packets,
-		Notes: []string{"time.Sleep and net.Dialer"}, Host: punch.Host{OS: runtime.GOOS, Kernel: kernelRelease()}}
+func (e *end) stockReport(outcome punch.Outcome, err error, packets []capture.Packet) *punch.Report {
+	note := "time.Sleep and net.Dialer"
+	if e.process != nil {
+		note += ", in a process of the host"
+	}
+	ev := punch.Evidence{Outcome: outcome, Packets: packets,
+		Notes: []string{note}, Host: punch.Host{OS: runtime.GOOS, Kernel: kernelRelease()}}
 	if err != nil {
 		ev.Error = err.Error()
 	}

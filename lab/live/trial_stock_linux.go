@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os/exec"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -41,6 +44,22 @@ func stockOutcome(err error) punch.Outcome {
 		return punch.Unreachable
 	}
 	return punch.Failed
+}
+
+// ownGroup keeps the signals of the terminal from a process: Ctrl-C is for this one, which then ends
+// what it has started.
+func ownGroup(cmd *exec.Cmd) {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true
+}
+
+// pause waits for a time to some 50 microseconds, which the runtime's timers do not.
+func pause(d time.Duration) {
+	left := unix.NsecToTimespec(int64(d))
+	for unix.Nanosleep(&left, &left) == unix.EINTR {
+	}
 }
 
 // kernelRelease is what uname -r prints.

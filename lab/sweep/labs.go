@@ -16,7 +16,8 @@ const labsOpen = 4
 
 // labs keeps the labs that were used last, one for each pair of NATs.
 type labs struct {
-	open []openLab // the last used at the end
+	open  []openLab // the last used at the end
+	stock []string  // Options.Stock
 }
 
 type openLab struct {
@@ -39,7 +40,7 @@ func (s *labs) get(ctx context.Context, scenario *lab.Scenario, seed uint64) (*l
 			return nil, err
 		}
 	}
-	l, err := live.Build(ctx, scenario, &live.Config{Seed: mix(seed) | 1, Link: true, Hosts: true})
+	l, err := live.Build(ctx, scenario, &live.Config{Seed: mix(seed) | 1, Link: true, Hosts: true, Stock: s.stock})
 	if err != nil {
 		return nil, err
 	}

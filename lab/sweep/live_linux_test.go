@@ -1,7 +1,10 @@
 package sweep
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,6 +41,38 @@ func TestLiveWindow(t *testing.T) {
 		edge := time.Duration(*r.MarginNS).Abs() < time.Millisecond
 		if lives := r.Regime == "crossed" || r.Arm == "repair"; !edge && lives != (r.Outcome == Established) {
 			t.Errorf("margin %v: %s", time.Duration(*r.MarginNS), asJSON(t, r))
+		}
+	}
+}
+
+// TestSleepersTogether: a summary tells where two hosts that sleep had one Go runtime, and
+// only there.
+func TestSleepersTogether(t *testing.T) {
+	for _, tt := range []struct {
+		world  string
+		a, b   Timer
+		stock  []string
+		warned bool
+	}{
+		{Live, TimerSleep, TimerSleep, nil, true},
+		{Live, TimerSleep, TimerSleep, []string{"/proc/self/exe"}, false},
+		{Live, TimerSleep, TimerExact, nil, false},
+		{Sim, TimerSleep, TimerSleep, nil, false},
+	} {
+		c := flagship(sim.Connect)
+		c.World, c.Arms[0].A.Timer, c.Arms[0].B.Timer = tt.world, tt.a, tt.b
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // no trial is needed
+		sum, err := Run(ctx, c, &Options{Stock: tt.stock})
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		var text strings.Builder
+		if err := sum.WriteText(&text); err != nil {
+			t.Fatal(err)
+		}
+		if warned := strings.Contains(text.String(), "wake together"); warned != tt.warned {
+			t.Errorf("%+v: %s", tt, text.String())
 		}
 	}
 }

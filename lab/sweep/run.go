@@ -26,6 +26,10 @@ type Options struct {
 	// Workers is how many trials are simulated at the same time; 0:
 	// runtime.GOMAXPROCS. The rows are the same. Live trials are made one by one.
 	Workers int
+	// Stock is a program that calls live.ServeStock, and its words, for the live hosts with TimerSleep: each
+	// then has a process of its own, as live.Config.Stock says. Empty: both hosts are in this process, where
+	// timers wake together, and the Summary says so in words.
+	Stock []string
 }
 
 // world is where trials are made.
@@ -60,7 +64,9 @@ func Run(ctx context.Context, cfg *Config, opt *Options) (*Summary, error) {
 	if err != nil && ctx.Err() == nil {
 		return nil, err
 	}
-	return tally.summary(), ctx.Err()
+	sum := tally.summary()
+	sum.together = len(opt.Stock) == 0
+	return sum, ctx.Err()
 }
 
 // run makes the trials that are not done, and hands them over in their order.
@@ -138,7 +144,7 @@ func (p *plan) feed(ctx context.Context, first int64, work, order chan<- *job) {
 func (p *plan) open(opt *Options) (world, int) {
 	keep := keeper{dir: opt.Dir, policy: p.Captures}
 	if p.World == Live {
-		return &liveWorld{plan: p, keep: keep}, 1
+		return &liveWorld{plan: p, keep: keep, labs: labs{stock: opt.Stock}}, 1
 	}
 	workers := opt.Workers
 	if workers <= 0 {

@@ -15,6 +15,8 @@ type Summary struct {
 	Paired []Difference `json:"paired"`
 	// Overhead is what live trials took apart from the punch itself.
 	Overhead Quantiles `json:"overhead_ns"`
+
+	together bool // live hosts with TimerSleep were in one process
 }
 
 // Cell sums up the trials of one arm at one point.

@@ -32,7 +32,7 @@ func (s *Summary) WriteText(out io.Writer) error {
 func (s *Summary) caveat(b *strings.Builder) {
 	for i := range s.Config.Arms {
 		a := &s.Config.Arms[i]
-		if s.Config.World == Live && a.A.Timer == TimerSleep && a.B.Timer == TimerSleep {
+		if s.together && s.Config.World == Live && a.A.Timer == TimerSleep && a.B.Timer == TimerSleep {
 			fmt.Fprintf(b, "\nArm %s: both hosts sleep in this process, and timers of one Go program wake together: skews below\n"+
 				"a millisecond come out as nearly 0, which two machines do not do. --timer sleep,exact has no such help.\n", a.Name)
 		}
