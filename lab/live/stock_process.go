@@ -19,6 +19,9 @@ import (
 // two processes that begin together wake together. Two machines never begin so.
 const stockPhase = time.Millisecond
 
+// stockGrace is how long a process that has closed its output may take to end. Chosen by us.
+const stockGrace = time.Second
+
 // stockPool keeps the processes that make the stock attempts of a lab.
 type stockPool struct {
 	program []string // Config.Stock
@@ -127,6 +130,11 @@ func (p *stockProcess) kill() { _ = p.cmd.Process.Kill() }
 // died ends a process that cannot be talked to because of err, and says what became of it.
 func (p *stockProcess) died(ctx context.Context, err error) error {
 	p.broken = true
+	select {
+	case <-p.gone: // it says itself how
+	case <-ctx.Done():
+	case <-time.After(stockGrace):
+	}
 	p.kill()
 	<-p.gone
 	if ctx.Err() != nil {
