@@ -40,16 +40,30 @@ func (p *pending) poll() (bool, error) {
 }
 
 // outcome is called when poll(2) has something to say.
+//
+// POLLOUT alone is no proof: a socket that an ICMP error was ending on another processor has
+// been seen writable, SO_ERROR still 0, and gave the error to its first read. TCP_INFO takes the socket's
+// lock, so what it says is over: the state is CLOSE then, and SO_ERROR, asked again, says why.
 func (p *pending) outcome() (bool, error) {
-	errno, err := unix.GetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err != nil {
-		return false, os.NewSyscallError("getsockopt", err)
+	for range 2 {
+		errno, err := unix.GetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		if err != nil {
+			return false, os.NewSyscallError("getsockopt", err)
+		}
+		if errno != 0 {
+			p.err = fmt.Errorf("handoff: connect: %w", unix.Errno(errno))
+			return false, p.err
+		}
+		info, err := unix.GetsockoptTCPInfo(p.fd, unix.SOL_TCP, unix.TCP_INFO)
+		if err != nil {
+			return false, os.NewSyscallError("getsockopt TCP_INFO", err)
+		}
+		if info.State != unix.BPF_TCP_CLOSE {
+			return true, nil
+		}
 	}
-	if errno != 0 {
-		p.err = fmt.Errorf("handoff: connect: %w", unix.Errno(errno))
-		return false, p.err
-	}
-	return true, nil
+	p.err = fmt.Errorf("handoff: connect: closed without a reason: %w", unix.ECONNABORTED)
+	return false, p.err
 }
 
 // wait blocks until poll is done or fails.
