@@ -51,11 +51,11 @@ var crashSteps = map[string]func(local, remote netip.AddrPort) error{
 		return err
 	},
 	"many guards": func(local, _ netip.AddrPort) error {
-		_, err := handoff.OpenGuards(netip.AddrPortFrom(local.Addr(), 0), 300, nil)
+		_, err := handoff.OpenGuard(local, nil) // first: the others take what is free
 		if err != nil {
 			return err
 		}
-		_, err = handoff.OpenGuard(local, nil)
+		_, err = handoff.OpenGuards(netip.AddrPortFrom(local.Addr(), 0), 300, nil)
 		return err
 	},
 	"guard without capabilities": func(local, _ netip.AddrPort) error {

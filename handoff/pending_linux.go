@@ -41,9 +41,9 @@ func (p *pending) poll() (bool, error) {
 
 // outcome is called when poll(2) has something to say.
 //
-// POLLOUT alone is no proof: a socket that an ICMP error was ending on another processor has
-// been seen writable, SO_ERROR still 0, and gave the error to its first read. TCP_INFO takes the socket's
-// lock, so what it says is over: the state is CLOSE then, and SO_ERROR, asked again, says why.
+// What poll(2) says is no proof: of a socket that an ICMP error was ending on another processor
+// it has returned while SO_ERROR was still 0, and the error came later. So the state decides. TCP_INFO takes
+// the socket's lock: after CLOSE, SO_ERROR asked again says why.
 func (p *pending) outcome() (bool, error) {
 	for range 2 {
 		errno, err := unix.GetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_ERROR)
@@ -58,7 +58,11 @@ func (p *pending) outcome() (bool, error) {
 		if err != nil {
 			return false, os.NewSyscallError("getsockopt TCP_INFO", err)
 		}
-		if info.State != unix.BPF_TCP_CLOSE {
+		switch info.State {
+		case unix.BPF_TCP_SYN_SENT, unix.BPF_TCP_SYN_RECV:
+			return false, nil
+		case unix.BPF_TCP_CLOSE:
+		default:
 			return true, nil
 		}
 	}
@@ -88,8 +92,9 @@ func (p *pending) wait(ctx context.Context) error {
 			return os.NewSyscallError("poll", err)
 		}
 		if fds[0].Revents != 0 {
-			_, err := p.outcome()
-			return err
+			if done, err := p.outcome(); done || err != nil {
+				return err
+			}
 		}
 		if fds[1].Revents != 0 {
 			return context.Cause(ctx)
